@@ -1,0 +1,111 @@
+// What `exec` hands on without a thought: the descriptors and the bytes that our parent gave us. Node marks
+// the descriptors close-on-exec and decodes the bytes as UTF-8, both before the first line of ours runs;
+// this file finds out what there was, so that exec.ts can restore it or say what is lost.
+
+import { isUtf8 } from "node:buffer";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+export type Inheritance = {
+  /**
+   * The descriptors above 2 that our parent left open for us and Node has marked close-on-exec.
+   * (Node stops at the first gap after 15: descriptors above that are unmarked, and survive by themselves.)
+   */
+  readonly descriptors: readonly number[];
+  /** The words of our command line and the `NAME=value` entries of our environment that are not UTF-8. */
+  readonly undecodable: readonly Uint8Array[];
+};
+
+/** An open descriptor as /proc shows it. */
+export type OpenDescriptor = {
+  fd: number;
+  /** The link in /proc/self/fd: a path, `pipe:[15304]`, `anon_inode:[eventpoll]`. */
+  target: string;
+  closeOnExec: boolean;
+};
+
+const O_CLOEXEC = 0o2000000;
+
+/**
+ * Reads what was inherited. Call it before anything else is opened: from then on a descriptor of ours looks
+ * like an inherited one. Without /proc nothing was inherited, as far as we can tell.
+ */
+export function readInheritance(): Inheritance {
+  return {
+    descriptors: selectInherited(listOpenDescriptors()),
+    undecodable: ["/proc/self/cmdline", "/proc/self/environ"].flatMap((file) =>
+      selectUndecodable(readBytes(file)),
+    ),
+  };
+}
+
+/**
+ * Of all open descriptors, those that were inherited and would be closed by an exec; ordered by number.
+ *
+ * Node's own, at start-up, are epoll and eventfd descriptors and io_uring rings (libuv's loops), and pipes
+ * with both ends in this process (libuv's signal pipes, and the one that it uses as a lock). The kernel
+ * gives out the lowest free number, and the first thing that Node opens is an eventpoll: whatever lies
+ * below that was there before, even if it looks like Node's (the jobserver pipe of make, at 3 and 4).
+ */
+export function selectInherited(open: readonly OpenDescriptor[]): number[] {
+  const byNumber = open.toSorted((a, b) => a.fd - b.fd);
+  const firstOfNode =
+    byNumber.find(({ target }) => target === "anon_inode:[eventpoll]")?.fd ?? Infinity;
+  const isOfNode = ({ fd, target }: OpenDescriptor): boolean =>
+    fd >= firstOfNode &&
+    (/^anon_inode:\[(eventpoll|eventfd|io_uring)\]$/.test(target) ||
+      (target.startsWith("pipe:") &&
+        byNumber.some(
+          (other) => other.fd !== fd && other.fd > firstOfNode && other.target === target,
+        )));
+
+  return byNumber
+    .filter((descriptor) => descriptor.fd > 2 && descriptor.closeOnExec && !isOfNode(descriptor))
+    .map(({ fd }) => fd);
+}
+
+/** Of NUL-terminated strings (as in /proc/self/environ), those that are not UTF-8. */
+export function selectUndecodable(block: Uint8Array): Uint8Array[] {
+  if (isUtf8(block)) return [];
+  const strings: Uint8Array[] = [];
+  for (let start = 0; start < block.length;) {
+    const end = block.indexOf(0, start);
+    const string = block.subarray(start, end === -1 ? block.length : end);
+    if (!isUtf8(string)) strings.push(string);
+    start += string.length + 1;
+  }
+  return strings;
+}
+
+function listOpenDescriptors(): OpenDescriptor[] {
+  // All links first: reading a file opens a descriptor, and it may get the number that the listing of
+  // the directory had.
+  const links = readNames("/proc/self/fd").flatMap((name) => {
+    try {
+      return [{ fd: Number(name), target: readlinkSync(`/proc/self/fd/${name}`) }];
+    } catch {
+      return []; // The directory itself, closed by now.
+    }
+  });
+  return links.map(({ fd, target }) => {
+    const flags = /^flags:\s*([0-7]+)/m.exec(
+      readBytes(`/proc/self/fdinfo/${fd}`).toString("latin1"),
+    );
+    return { fd, target, closeOnExec: (Number.parseInt(flags?.[1] ?? "0", 8) & O_CLOEXEC) !== 0 };
+  });
+}
+
+function readNames(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function readBytes(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
