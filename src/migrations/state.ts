@@ -8,6 +8,8 @@ export interface Revision {
   /** `depends_on` as written: ids or branch labels. */
   readonly dependsOn: readonly string[];
   readonly branchLabels: readonly string[];
+  /** `branch_labels` is there, but only Python could tell what it holds. */
+  readonly labelsUnknown?: boolean;
   /** Absolute path of the file. */
   readonly path: string;
 }
@@ -30,7 +32,11 @@ export type Target =
  * `pending` is in an order in which Alembic could run it.
  */
 export type State =
-  | { readonly state: "current"; readonly current: readonly string[]; readonly heads: readonly string[] }
+  | {
+      readonly state: "current";
+      readonly current: readonly string[];
+      readonly heads: readonly string[];
+    }
   | {
       readonly state: "behind" | "unstamped";
       readonly current: readonly string[];
@@ -51,5 +57,9 @@ export type State =
       /** [ancestor, descendant] */
       readonly overlap: readonly [string, string];
     }
-  | { readonly state: "multiple-heads"; readonly current: readonly string[]; readonly heads: readonly string[] }
+  | {
+      readonly state: "multiple-heads";
+      readonly current: readonly string[];
+      readonly heads: readonly string[];
+    }
   | { readonly state: "cannot-tell"; readonly reason: string };
