@@ -1,0 +1,133 @@
+// `"$@"`: splits the command line into entrypoint's own options and the application's words.
+// Options end at the first word that is not one, or at `--`; from there on every word is APP's own.
+
+import { Command, CommanderError, Option } from "commander";
+import { exitCodes, Failure } from "./exit-codes.ts";
+import { settingTable, type Flags, type Invocation, type SettingName, type SettingRow } from "./settings.ts";
+
+declare const ENTRYPOINT_VERSION: string;
+
+export type Parsed =
+  | { readonly kind: "boot"; readonly invocation: Invocation }
+  | { readonly kind: "print"; readonly text: string };
+
+const commands = {
+  run: "boot: wait, inspect, migrate under the lock if needed, verify, become APP (the default)",
+  migrate: "the same without an APP: exit 0 once the database is at head",
+} as const;
+
+// Taken as an APP, one of these would migrate the database before it turns out not to be found.
+const plannedCommands = ["wait", "supervise", "status", "current", "heads", "history", "downgrade", "lint", "backfill", "freeze"];
+
+/** `argv` without the runtime's two words. Throws Failure("bad-settings"). */
+export function parseArguments(argv: readonly string[]): Parsed {
+  const first = parseWords("entrypoint", argv);
+  if (first.kind === "print") return first;
+  const [word, ...rest] = first.words;
+  if (first.separated || word === undefined) return boot("run", first.flags, first.words);
+  if (word === "help") return parseArguments(["--help"]);
+  if (plannedCommands.includes(word)) {
+    throw new Failure("bad-settings", `entrypoint ${word} is not in this version`, {
+      hint: `an application of that name is started by: entrypoint -- ${word}`,
+    });
+  }
+  if (word !== "run" && word !== "migrate") return boot("run", first.flags, first.words);
+
+  const second = parseWords(word, rest);
+  if (second.kind === "print") return second;
+  return boot(word, { ...first.flags, ...second.flags }, second.words);
+}
+
+function boot(command: "run" | "migrate", flags: Flags, app: readonly string[]): Parsed {
+  return { kind: "boot", invocation: { command, flags, app } };
+}
+
+type Scope = "entrypoint" | keyof typeof commands;
+
+function parseWords(
+  scope: Scope,
+  argv: readonly string[],
+):
+  | { kind: "words"; flags: Flags; words: readonly string[]; separated: boolean }
+  | { kind: "print"; text: string } {
+  const printed: string[] = [];
+  const command = createCommand(scope, printed);
+  try {
+    command.parse(argv, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return { kind: "print", text: printed.join("") };
+    throw new Failure("bad-settings", error.message.replace(/^error: /, ""), {
+      hint: "entrypoint --help lists every option; the application's own come after its name or after --",
+    });
+  }
+  const words = command.args;
+  return {
+    kind: "words",
+    flags: command.opts<Flags>(),
+    words,
+    separated: argv[argv.length - words.length - 1] === "--",
+  };
+}
+
+function createCommand(scope: Scope, printed: string[]): Command {
+  const command = new Command(scope === "entrypoint" ? scope : `entrypoint ${scope}`)
+    .passThroughOptions()
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => printed.push(text),
+      writeErr: () => undefined,
+      getOutHelpWidth: () => 100,
+      getErrHelpWidth: () => 100,
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .argument("[app...]")
+    .usage(scope === "migrate" ? "[options]" : "[options] [--] [APP [ARG...]]")
+    .configureHelp({ visibleArguments: () => [] })
+    .helpOption("-h, --help", "print this and exit")
+    .action(() => undefined);
+  if (scope === "entrypoint") {
+    command.version(ENTRYPOINT_VERSION, "-V, --version", "print the version and exit");
+    command.description("Waits for PostgreSQL, migrates once under a lock, verifies, and becomes the application.");
+    command.addHelpText("after", helpTail);
+  } else {
+    command.description(commands[scope]);
+  }
+  for (const [name, row] of Object.entries(settingTable) as [SettingName, SettingRow][]) {
+    if (scope === "migrate" && name === "mode") continue;
+    command.addOption(createOption(name, row));
+  }
+  return command;
+}
+
+function createOption(name: SettingName, row: SettingRow): Option {
+  const notes = [
+    ...(row.variable === null ? [] : [row.variable]),
+    ...(row.initial === null ? [] : [`default: ${row.initial}`]),
+  ];
+  const option = new Option(row.flags, notes.length === 0 ? row.help : `${row.help} (${notes.join("; ")})`);
+  // commander names an option after its flag; here it is the row that names it.
+  option.attributeName = () => name;
+  option.negate = false;
+  if (row.repeatable === true) {
+    option.argParser((value: string, previous: string[] | undefined) => [...(previous ?? []), value]);
+  }
+  return option;
+}
+
+const helpTail = `
+Commands:
+${Object.entries(commands)
+  .map(([name, help]) => `  entrypoint ${name.padEnd(10)} ${help}`)
+  .join("\n")}
+
+APP defaults to ENTRYPOINT_APP, else: uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2
+A first word that is no command is the APP. A flag beats its variable, a variable beats the default.
+Durations: 500ms, 60s, 10m; a bare number is seconds.
+
+Exit codes: 0 done, or APP's own; 128+n ended by signal n;
+${Object.entries(exitCodes)
+  .map(([name, code]) => `${String(code).padStart(5)} ${name}`)
+  .join("\n")}
+`;

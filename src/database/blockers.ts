@@ -1,0 +1,64 @@
+// Who stands in the way: the sessions that a running migration waits for, and the backends that an earlier
+// one left behind. Reading only; nobody is cancelled. Queries hold no parameters: behind a pooler the lock's
+// session is in an open transaction, where the extended protocol would keep a snapshot for which
+// CREATE INDEX CONCURRENTLY waits.
+
+import type pg from "pg";
+
+/** One session as people need it to find the culprit. Times are in seconds, by the server's clock. */
+export interface Session {
+  readonly pid: number;
+  readonly application: string;
+  readonly user: string;
+  /** Null for a Unix socket. */
+  readonly address: string | null;
+  /** Since its connection, or since its transaction began where it is in one. */
+  readonly forSeconds: number;
+  readonly state: string;
+  /** The first 80 characters. */
+  readonly query: string;
+}
+
+/** The select list that gives a Session, over `pg_stat_activity a`. */
+export const sessionColumns = `
+  a.pid,
+  coalesce(a.application_name, '') as application,
+  coalesce(a.usename, '') as "user",
+  host(a.client_addr) as address,
+  round(extract(epoch from clock_timestamp() - coalesce(a.xact_start, a.backend_start)))::int as "forSeconds",
+  coalesce(a.state, '') as state,
+  left(regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 80) as query`;
+
+/** Sessions for which the backends named `application` wait. */
+export async function findBlockers(client: pg.Client, application: string): Promise<Session[]> {
+  const { rows } = await client.query<Session>(`
+    select ${sessionColumns}
+    from pg_stat_activity a
+    where a.pid in (
+      select unnest(pg_blocking_pids(m.pid)) from pg_stat_activity m
+      where m.datname = current_database() and m.application_name = ${client.escapeLiteral(application)}
+        and m.wait_event_type = 'Lock')
+    order by a.pid`);
+  return rows;
+}
+
+/** Backends of a migration that entrypoint started, wherever it is now. Ask while holding the lock: then they are orphans. */
+export async function findOrphans(client: pg.Client): Promise<Session[]> {
+  const { rows } = await client.query<Session>(`
+    select ${sessionColumns}
+    from pg_stat_activity a
+    where a.datname = current_database() and a.pid <> pg_backend_pid()
+      and a.application_name like '${migrationApplicationPrefix}%'
+    order by a.pid`);
+  return rows;
+}
+
+/** How a migration's sessions are named: PGAPPNAME. PostgreSQL keeps 63 bytes. */
+export const migrationApplicationPrefix = "entrypoint-migration ";
+
+/** `pid 4242 (entrypoint web-3, user blog, from 10.0.0.7, for 312 s)` */
+export function describeSession(session: Session): string {
+  const from = session.address === null ? "a local socket" : session.address;
+  const application = session.application === "" ? "no application name" : session.application;
+  return `pid ${session.pid} (${application}, user ${session.user}, from ${from}, for ${session.forSeconds} s)`;
+}

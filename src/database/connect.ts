@@ -1,0 +1,228 @@
+// Step 1, which the shell script lacks: wait for PostgreSQL by connecting for real. A port that is open is
+// not a database that is ready. What passes by itself is waited for; wrong credentials and a missing
+// database are given five seconds, since a fresh server creates both a moment after it answers.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+import { Failure } from "../exit-codes.ts";
+import type { Log } from "../log.ts";
+import { unlessStopped } from "../process/signals.ts";
+import { BadUrl, describeAddress, tlsOptions, type DatabaseAddress, type Host } from "./url.ts";
+
+export interface Connection {
+  readonly client: pg.Client;
+  /** Aborted when the connection is gone without our having ended it. */
+  readonly lost: AbortSignal;
+  /** Ends the connection, in the time of one round trip at most. */
+  close(): Promise<void>;
+}
+
+const firstDelayMs = 50;
+const longestDelayMs = 2_000;
+/** One try: a host that swallows packets must not eat up the whole wait. */
+const tryTimeoutMs = 5_000;
+/** How long a refusal that a person has to mend must be seen before it is believed. */
+const refusalPatienceMs = 5_000;
+
+// What passes by itself: the server is starting, restarting or full, or the network is not there yet.
+const passingErrnos = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ECONNABORTED",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "EHOSTDOWN",
+  "ENETUNREACH",
+  "ENETDOWN",
+  "EPIPE",
+  "EAI_AGAIN",
+  "ENOTFOUND",
+  // The directory of a Unix socket before the server has made it.
+  "ENOENT",
+]);
+
+/** Connects within `timeoutMs`, trying again with exponential backoff and jitter. Throws Failure("database-unavailable"). */
+export async function waitForDatabase(
+  address: DatabaseAddress,
+  options: { timeoutMs: number; applicationName: string; stop: AbortSignal; log: Log },
+): Promise<Connection> {
+  const { timeoutMs, stop, log } = options;
+  const start = performance.now();
+  const elapsedMs = () => performance.now() - start;
+  let refusedSinceMs: number | null = null;
+  for (let attempt = 1; ; attempt++) {
+    const remainingMs = Math.max(timeoutMs - elapsedMs(), 0);
+    try {
+      const connection = await unlessStopped(
+        stop,
+        connect(address, {
+          applicationName: options.applicationName,
+          timeoutMs: attempt === 1 && timeoutMs === 0 ? tryTimeoutMs : Math.min(tryTimeoutMs, Math.max(remainingMs, 1)),
+        }),
+      );
+      if (attempt > 1) {
+        log.info({ event: "database-ready", waitedMs: Math.round(elapsedMs()) }, "The database answers");
+      }
+      return connection;
+    } catch (error) {
+      if (stop.aborted) throw stop.reason;
+      if (error instanceof BadUrl) {
+        throw new Failure("bad-settings", `the database URL: ${error.message}`, { cause: error });
+      }
+      const kind = classify(error);
+      if (kind === "refused") refusedSinceMs ??= elapsedMs();
+      else refusedSinceMs = null;
+      const reason = describeError(error);
+      const refusedForMs = refusedSinceMs === null ? 0 : elapsedMs() - refusedSinceMs;
+      const limit = `within ${timeoutMs / 1000} s`;
+      if (kind === "refused" && (refusedForMs >= refusalPatienceMs || elapsedMs() >= timeoutMs)) {
+        throw unavailable(address, `the server refuses: ${reason}`, error, "check the user, the password and the database's name in the URL");
+      }
+      if (elapsedMs() >= timeoutMs) {
+        throw unavailable(address, `${limit}: ${reason}`, error, "check that the database is started, or raise --wait-timeout");
+      }
+      const delayMs = Math.min(firstDelayMs * 2 ** (attempt - 1), longestDelayMs) * (0.5 + Math.random() / 2);
+      if (attempt === 1) {
+        log.info(
+          { event: "waiting", database: describeAddress(address), reason, timeoutMs },
+          `Waiting for the database at ${describeAddress(address)}: ${reason}`,
+        );
+      } else {
+        log.debug({ event: "waiting", attempt, reason, delayMs: Math.round(delayMs) }, "Still waiting for the database");
+      }
+      await unlessStopped(stop, sleep(Math.min(delayMs, Math.max(timeoutMs - elapsedMs(), 0))));
+    }
+  }
+}
+
+function unavailable(address: DatabaseAddress, what: string, cause: unknown, hint: string): Failure {
+  return new Failure("database-unavailable", `cannot connect to ${describeAddress(address)}: ${what}`, {
+    cause,
+    hint,
+    details: { database: describeAddress(address), sqlState: sqlState(cause) },
+  });
+}
+
+/** One try at each host, in order. Rejects with the last host's error. */
+export async function connect(
+  address: DatabaseAddress,
+  options: { applicationName: string; timeoutMs: number },
+): Promise<Connection> {
+  let failure: unknown = new Error("no host");
+  for (const host of address.hosts) {
+    try {
+      const connection = await connectToHost(address, host, options);
+      if (!address.writable || !(await isStandby(connection.client))) return connection;
+      await connection.close();
+      failure = Object.assign(new Error(`${host.host} is a standby, and the URL asks for a primary`), {
+        // "cannot connect now": another server may be promoted in a moment.
+        code: "57P03",
+      });
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+async function connectToHost(
+  address: DatabaseAddress,
+  host: Host,
+  options: { applicationName: string; timeoutMs: number },
+): Promise<Connection> {
+  const socket = host.host.startsWith("/") || host.host.startsWith("@");
+  // libpq never encrypts a Unix socket.
+  const mode = socket ? "disable" : address.tlsMode;
+  const tries =
+    mode === "disable" ? [false] : mode === "allow" ? [false, true] : mode === "prefer" ? [true, false] : [true];
+  let failure: unknown;
+  for (const encrypted of tries) {
+    try {
+      return await openClient(address, host, encrypted, options);
+    } catch (error) {
+      failure = error;
+      if (!encryptionMayMatter(error)) throw error;
+    }
+  }
+  throw failure;
+}
+
+/** The server speaks no TLS, fails at it, or pg_hba.conf wants the other kind of connection. */
+function encryptionMayMatter(error: unknown): boolean {
+  const message = error instanceof Error ? error.message : "";
+  return sqlState(error) === "28000" || /does not support SSL|SSL connection|ssl3?_|tls|wrong version number/i.test(message);
+}
+
+async function openClient(
+  address: DatabaseAddress,
+  host: Host,
+  encrypted: boolean,
+  options: { applicationName: string; timeoutMs: number },
+): Promise<Connection> {
+  const client = new pg.Client({
+    host: host.host,
+    port: host.port,
+    user: address.user,
+    password: address.password,
+    database: address.database,
+    options: address.options,
+    ssl: encrypted ? tlsOptions(address) : false,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: Math.ceil(options.timeoutMs),
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  });
+  const lost = new AbortController();
+  let closing = false;
+  const lose = (error?: Error) => {
+    if (!closing) lost.abort(error ?? new Error("the server closed the connection"));
+  };
+  client.on("error", lose);
+  client.on("end", () => lose());
+  await client.connect();
+  return {
+    client,
+    lost: lost.signal,
+    async close() {
+      closing = true;
+      // A connection whose other end has vanished never confirms: do not wait for that.
+      const goodbye = client.end().catch(() => undefined);
+      const impatience = new AbortController();
+      await Promise.race([goodbye, sleep(1_000, undefined, { signal: impatience.signal }).catch(() => undefined)]);
+      impatience.abort();
+    },
+  };
+}
+
+async function isStandby(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query<{ standby: boolean }>("select pg_is_in_recovery() as standby");
+  return rows[0]?.standby ?? false;
+}
+
+/** `passing` is waited for; `refused` has to be mended by somebody. */
+export function classify(error: unknown): "passing" | "refused" {
+  const state = sqlState(error);
+  if (state !== null) {
+    // 57P01/02/03 shutting down, crashed, starting up; 53300 too many connections; class 08 connection exceptions.
+    return /^(57P0[123]|53...|08...)$/.test(state) ? "passing" : "refused";
+  }
+  const errors = error instanceof AggregateError ? (error.errors as unknown[]) : [error];
+  const passing = errors.some((one) => {
+    const { code, message } = one as NodeJS.ErrnoException;
+    // pg has no code for these two: its own time limit, and a server that hangs up during the greeting.
+    return passingErrnos.has(code ?? "") || /timeout expired|terminated|ended/i.test(message);
+  });
+  return passing ? "passing" : "refused";
+}
+
+function sqlState(error: unknown): string | null {
+  const { code, severity } = error as { code?: unknown; severity?: unknown };
+  return typeof code === "string" && (severity !== undefined || /^57P03$/.test(code)) ? code : null;
+}
+
+function describeError(error: unknown): string {
+  if (error instanceof AggregateError) return describeError(error.errors[0]);
+  const message = error instanceof Error ? error.message : String(error);
+  const state = sqlState(error);
+  return state === null ? message : `${message} (SQLSTATE ${state})`;
+}

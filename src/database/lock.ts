@@ -1,0 +1,177 @@
+// Step 3, which the shell script lacks: one migration at a time in a database. An advisory lock on a session
+// of its own, taken by trying and never by waiting inside the server: a blocked pg_advisory_lock holds a
+// snapshot, CREATE INDEX CONCURRENTLY waits for that, and the two would hang for ever.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { Failure } from "../exit-codes.ts";
+import type { Log } from "../log.ts";
+import { unlessStopped } from "../process/signals.ts";
+import type pg from "pg";
+import { describeSession, sessionColumns, type Session } from "./blockers.ts";
+import type { Connection } from "./connect.ts";
+
+export interface MigrationLock {
+  /** Aborted when the lock can no longer be counted on. */
+  readonly lost: AbortSignal;
+  /** Gives the lock back and stops watching it. The connection stays open. */
+  release(): Promise<void>;
+}
+
+export type LockAnswer = { readonly kind: "acquired"; readonly lock: MigrationLock } | { readonly kind: "not-needed" };
+
+/**
+ * The advisory lock's key, one for each database: "entrypoi" in ASCII. It must never change, or an old image
+ * and a new one would not exclude each other.
+ */
+const migrationLockKey = 0x65_6e_74_72_79_70_6f_69n.toString();
+
+const firstPollMs = 100;
+const longestPollMs = 1_000;
+const reportEveryMs = 15_000;
+const heartbeatEveryMs = 5_000;
+/** A heartbeat without an answer for this long means that the server, or the way to it, is gone. */
+const heartbeatTimeoutMs = 10_000;
+
+/**
+ * Tries for the lock until it is had, `stillNeeded` says no, or `timeoutMs` have passed (Failure "lock-timeout").
+ * Behind a transaction pooler the lock is held by an open transaction instead of the session.
+ */
+export async function acquireMigrationLock(
+  connection: Connection,
+  options: {
+    timeoutMs: number;
+    holderName: string;
+    stop: AbortSignal;
+    log: Log;
+    stillNeeded: () => Promise<boolean>;
+  },
+): Promise<LockAnswer> {
+  const { client } = connection;
+  const { timeoutMs, stop, log } = options;
+  const pooled = await unlessStopped(stop, prepareSession(connection));
+  if (pooled) {
+    log.warn(
+      { event: "pooler" },
+      "The database is reached through a transaction pooler: the lock is held by an open transaction; a direct URL is safer",
+    );
+  }
+  const start = performance.now();
+  let reportedMs = -Infinity;
+  for (let attempt = 0; ; attempt++) {
+    if (await unlessStopped(stop, tryLock(connection, pooled, options.holderName))) {
+      log.debug({ event: "locked" }, "Holding the migration lock");
+      return { kind: "acquired", lock: keepLock(connection, pooled) };
+    }
+    if (!(await unlessStopped(stop, options.stillNeeded()))) return { kind: "not-needed" };
+
+    const waitedMs = performance.now() - start;
+    if (waitedMs >= timeoutMs) {
+      const holder = await unlessStopped(stop, findLockHolder(client));
+      const held = holder === null ? "" : `: held by ${describeSession(holder)}`;
+      throw new Failure("lock-timeout", `cannot take the migration lock within ${timeoutMs / 1000} s${held}`, {
+        hint: "another replica is migrating; raise --lock-timeout, or look at its log",
+        details: { holder },
+      });
+    }
+    if (waitedMs - reportedMs >= reportEveryMs) {
+      const holder = await unlessStopped(stop, findLockHolder(client));
+      if (holder !== null) {
+        reportedMs = waitedMs;
+        log.info(
+          { event: "lock-wait", holder, waitedMs: Math.round(waitedMs) },
+          `Waiting for another replica's migration: the lock is held by ${describeSession(holder)}`,
+        );
+      }
+    }
+    const delayMs = Math.min(firstPollMs * 1.5 ** attempt, longestPollMs) * (0.5 + Math.random() / 2);
+    await unlessStopped(stop, sleep(Math.min(delayMs, timeoutMs - waitedMs)));
+  }
+}
+
+/** Who holds the migration lock of this database, and since when, or null. */
+async function findLockHolder(client: pg.Client): Promise<Session | null> {
+  const { rows } = await client.query<Session & { lockedForSeconds: number | null }>(`
+    select ${sessionColumns},
+      round(extract(epoch from clock_timestamp()
+        - substring(a.application_name from '[0-9-]{10}T[0-9:]{8}Z$')::timestamptz))::int as "lockedForSeconds"
+    from pg_locks l join pg_stat_activity a using (pid)
+    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+      and l.database = (select oid from pg_database where datname = current_database())
+      and (l.classid::bigint << 32) | l.objid::bigint = ${migrationLockKey}`);
+  const [row] = rows;
+  if (row === undefined) return null;
+  const { lockedForSeconds, ...session } = row;
+  return { ...session, forSeconds: lockedForSeconds ?? session.forSeconds };
+}
+
+/**
+ * Makes the session outlive an idle time limit and be noticed within 30 s when its client vanishes (settings that the
+ * server does not have are left out). Resolves to whether a transaction pooler is in between: PgBouncer
+ * greets with a process id of its own.
+ */
+async function prepareSession({ client }: Connection): Promise<boolean> {
+  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+  const greeted = (client as unknown as { processID: number | null }).processID;
+  if (rows[0]?.pid !== greeted) return true;
+  await client.query(`
+    select set_config(name, wanted.value, false)
+    from (values
+      ('idle_session_timeout', '0'),
+      ('statement_timeout', '0'),
+      ('lock_timeout', '0'),
+      ('tcp_keepalives_idle', '10'),
+      ('tcp_keepalives_interval', '5'),
+      ('tcp_keepalives_count', '3'),
+      ('tcp_user_timeout', '25000'),
+      ('client_connection_check_interval', '10000')
+    ) as wanted (name, value) join pg_settings using (name)`);
+  return false;
+}
+
+async function tryLock({ client }: Connection, pooled: boolean, holderName: string): Promise<boolean> {
+  if (pooled) {
+    await client.query("begin isolation level read committed");
+    await client.query(`
+      select set_config(name, '0', true) from pg_settings
+      where name in ('idle_in_transaction_session_timeout', 'transaction_timeout', 'statement_timeout')`);
+  }
+  const take = pooled ? "pg_try_advisory_xact_lock" : "pg_try_advisory_lock";
+  const { rows } = await client.query<{ taken: boolean }>(`select ${take}(${migrationLockKey}) as taken`);
+  const taken = rows[0]?.taken ?? false;
+  if (!taken && pooled) await client.query("rollback");
+  if (taken) {
+    // Who, and since when by the server's clock, for those who will wait.
+    await client.query(
+      `select set_config('application_name', ${client.escapeLiteral(`${holderName} `)} ||
+         to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ${pooled})`,
+    );
+  }
+  return taken;
+}
+
+function keepLock(connection: Connection, pooled: boolean): MigrationLock {
+  const { client } = connection;
+  const lost = new AbortController();
+  const lose = () => lost.abort(connection.lost.reason);
+  connection.lost.addEventListener("abort", lose, { once: true });
+  let beating: Promise<unknown> = Promise.resolve();
+  const timer = setInterval(() => {
+    const silence = setTimeout(() => {
+      lost.abort(new Error(`the server has not answered for ${heartbeatTimeoutMs / 1000} s`));
+    }, heartbeatTimeoutMs);
+    beating = client
+      .query("select 1")
+      .catch((error: unknown) => lost.abort(error))
+      .finally(() => clearTimeout(silence));
+  }, heartbeatEveryMs);
+  return {
+    lost: lost.signal,
+    async release() {
+      clearInterval(timer);
+      connection.lost.removeEventListener("abort", lose);
+      if (lost.signal.aborted) return;
+      await beating;
+      await client.query(pooled ? "commit" : `select pg_advisory_unlock(${migrationLockKey})`);
+    },
+  };
+}

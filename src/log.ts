@@ -1,0 +1,76 @@
+// What `echo` was in the shell script: one JSON object a line on standard error, or coloured lines on a
+// terminal. Written synchronously to the descriptor itself, since process.stderr would make a pipe
+// non-blocking for the application that comes after us.
+
+import { closeSync, constants, openSync, statSync, writeSync } from "node:fs";
+import { isatty } from "node:tty";
+import { pino, type Logger } from "pino";
+
+export type Log = Logger;
+
+export const logFormats = ["json", "pretty", "auto"] as const;
+export type LogFormat = (typeof logFormats)[number];
+
+export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+const standardError = 2;
+
+/** Every line has `time`, `level`, `event` and `msg`. */
+export async function createLog(format: LogFormat, level: LogLevel): Promise<Log> {
+  const pretty = format === "pretty" || (format === "auto" && isatty(standardError));
+  const options = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  if (!pretty) return pino(options, pino.destination({ dest: standardError, sync: true }));
+
+  const { default: createPretty } = await import("pino-pretty");
+  return pino(
+    options,
+    createPretty({
+      destination: standardError,
+      sync: true,
+      colorize: isatty(standardError),
+      translateTime: "SYS:HH:MM:ss",
+      ignore: "event",
+      singleLine: true,
+    }),
+  );
+}
+
+/** For a result that was asked for: help, a dry run. */
+export function printResult(text: string): void {
+  writeAll(1, text.endsWith("\n") ? text : `${text}\n`);
+}
+
+/** Kubernetes shows this file's text in `kubectl describe pod`; elsewhere it does not exist. */
+export function writeTerminationMessage(text: string): void {
+  const path = "/dev/termination-log";
+  try {
+    if (!statSync(path).isFile()) return;
+    const file = openSync(path, constants.O_WRONLY | constants.O_APPEND);
+    // The kubelet keeps 4096 bytes.
+    writeSync(file, Buffer.from(text).subarray(0, 4096));
+    closeSync(file);
+  } catch {
+    // It is a courtesy: the log has told all, and the exit code is what counts.
+  }
+}
+
+function writeAll(descriptor: number, text: string): void {
+  let bytes = Buffer.from(text);
+  while (bytes.length > 0) {
+    try {
+      bytes = bytes.subarray(writeSync(descriptor, bytes));
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      // Somebody else made this pipe non-blocking, and it is full: wait for its reader.
+      if (code === "EAGAIN") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+      else if (code === "EPIPE") return;
+      else throw error;
+    }
+  }
+}

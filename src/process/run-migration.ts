@@ -1,0 +1,98 @@
+// `alembic upgrade head`, the line of the shell script that does the work: in a process group of its own, so
+// that a signal reaches all of it, with its output passed through untouched. It ends in one of few ways, and
+// none of them leaves it running behind our back.
+
+import type { Log } from "../log.ts";
+import type { Environment, Words } from "../settings.ts";
+import { findProgram } from "./find-program.ts";
+import type { Signals } from "./signals.ts";
+
+export type CommandEnd =
+  | { readonly kind: "exited"; readonly code: number }
+  | { readonly kind: "killed"; readonly signal: NodeJS.Signals }
+  | { readonly kind: "timed-out" }
+  | { readonly kind: "lock-lost"; readonly reason: Error }
+  /** We were told to stop, and handed that on; it has ended since. */
+  | { readonly kind: "stopped" };
+
+/** Between asking the group to end and killing it, where nobody is there to send a second signal. */
+const graceMs = 10_000;
+
+/**
+ * Runs a command to its end. Throws Failure "not-found" or "not-executable" when it cannot be started.
+ * The first signal goes to the command's group, a second one kills that; so do, after a grace period,
+ * the time limit (`timeoutMs`, 0 for none) and the loss of the lock.
+ */
+export async function runCommand(
+  words: Words,
+  options: {
+    env: Environment;
+    cwd: string;
+    timeoutMs: number;
+    signals: Signals;
+    lockLost: AbortSignal | null;
+    log: Log;
+  },
+): Promise<CommandEnd> {
+  const { env, cwd, timeoutMs, signals, lockLost, log } = options;
+  signals.stop.throwIfAborted();
+  const program = findProgram(words[0], { path: env["PATH"], cwd });
+  const [file, ...before] = [...program.shell, program.file];
+
+  // Loaded here and not at start-up: most boots have nothing to migrate.
+  const [{ execa }, { onExit }] = await Promise.all([import("execa"), import("signal-exit")]);
+  signals.stop.throwIfAborted();
+
+  const child = execa(file ?? program.file, [...before, ...words.slice(1)], {
+    cwd,
+    env: { ...env },
+    extendEnv: false,
+    stdio: "inherit",
+    detached: true,
+    cleanup: false,
+    reject: false,
+  });
+  const kill = (signal: NodeJS.Signals) => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, signal);
+    } catch (error) {
+      // ESRCH: it has just ended, which is what we wanted.
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
+  };
+  const forgetLastResort = onExit(() => kill("SIGKILL"));
+
+  let ended: CommandEnd | null = null;
+  const timers: NodeJS.Timeout[] = [];
+  const endIt = (end: CommandEnd) => {
+    if (ended !== null) return;
+    ended = end;
+    kill("SIGTERM");
+    timers.push(setTimeout(kill, graceMs, "SIGKILL"));
+  };
+  let received = 0;
+  const unsubscribe = signals.subscribe((signal) => {
+    received++;
+    const forwarded = received === 1 ? signal : "SIGKILL";
+    log.warn({ event: "forwarded", signal, forwarded }, `${signal}: sending ${forwarded} to ${words[0]}`);
+    ended = { kind: "stopped" };
+    kill(forwarded);
+  });
+  const onLockLost = () => endIt({ kind: "lock-lost", reason: lockLost?.reason as Error });
+  lockLost?.addEventListener("abort", onLockLost, { once: true });
+  if (lockLost?.aborted === true) onLockLost();
+  if (timeoutMs > 0) timers.push(setTimeout(endIt, timeoutMs, { kind: "timed-out" }));
+
+  try {
+    const result = await child;
+    if (ended !== null) return ended;
+    if (result.exitCode !== undefined) return { kind: "exited", code: result.exitCode };
+    if (result.signal !== undefined) return { kind: "killed", signal: result.signal as NodeJS.Signals };
+    throw result.cause ?? new Error(`cannot start ${words[0]}`);
+  } finally {
+    for (const timer of timers) clearTimeout(timer);
+    lockLost?.removeEventListener("abort", onLockLost);
+    unsubscribe();
+    forgetLastResort();
+  }
+}

@@ -1,0 +1,449 @@
+// The variables at the head of the shell script: what to run, where the database is, how long to wait.
+// One table holds every flag with its variable and default; all that is wrong is reported at once, before
+// anything has been touched. This is the only file that reads the environment.
+
+import { readFileSync } from "node:fs";
+import ms from "ms";
+import { split } from "shlex";
+import {
+  addressFromEnvironment,
+  BadUrl,
+  parseDatabaseUrl,
+  type DatabaseAddress,
+} from "./database/url.ts";
+import { Failure } from "./exit-codes.ts";
+import { logFormats, logLevels, type LogFormat, type LogLevel } from "./log.ts";
+import type { VersionTable } from "./migrations/state.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A command, split into words; never empty. */
+export type Words = readonly [string, ...string[]];
+
+/** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
+export type DatabaseSetting =
+  | { readonly kind: "address"; readonly address: DatabaseAddress; readonly from: string }
+  | { readonly kind: "foreign"; readonly dialect: string; readonly from: string };
+
+export interface Settings {
+  readonly command: "run" | "migrate";
+  /** What to become; null for the one-shot `migrate`. */
+  readonly app: Words | null;
+  /** The migration command; null with --no-migrate. */
+  readonly migrate: Words | null;
+  readonly setup: readonly Words[];
+  readonly database: DatabaseSetting | null;
+  /** What PGHOST and its kin say: they count after the Alembic config. */
+  readonly fallbackDatabase: DatabaseAddress | null;
+  readonly waitTimeoutMs: number;
+  readonly lockTimeoutMs: number;
+  /** 0 means no limit. */
+  readonly migrateTimeoutMs: number;
+  readonly alwaysMigrate: boolean;
+  readonly versionTable: VersionTable | null;
+  readonly versions: readonly string[];
+  readonly onAhead: "abort" | "start";
+  readonly mode: "auto" | "exec" | "supervise";
+  readonly user: string | null;
+  readonly dryRun: boolean;
+  readonly logFormat: LogFormat;
+  readonly logLevel: LogLevel;
+  readonly cwd: string;
+  /** The environment for every child: secrets read from their files, `*_FILE` removed. */
+  readonly env: Environment;
+  /** Worth a line in the log, and no reason to stop. */
+  readonly warnings: readonly string[];
+}
+
+/** One row of the table: `flags` as commander writes them. A row without a variable is for the command line alone. */
+export interface SettingRow {
+  readonly flags: string;
+  readonly variable: string | null;
+  readonly initial: string | null;
+  readonly repeatable?: true;
+  readonly help: string;
+}
+
+const defaultApp = "uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2";
+
+export const settingTable = {
+  migrate: {
+    flags: "--migrate <command>",
+    variable: "ENTRYPOINT_MIGRATE",
+    initial: "alembic upgrade head",
+    help: "the migration command, split into words as a shell would; empty means none",
+  },
+  noMigrate: {
+    flags: "--no-migrate",
+    variable: null,
+    initial: null,
+    help: "run no migration",
+  },
+  setup: {
+    flags: "--setup <command>",
+    variable: "ENTRYPOINT_SETUP",
+    initial: null,
+    repeatable: true,
+    help: "run after the migrations, under the lock, at every boot (the variable: one a line)",
+  },
+  databaseUrl: {
+    flags: "--database-url <url>",
+    variable: "DATABASE_URL",
+    initial: null,
+    help: "SQLAlchemy or libpq form; else sqlalchemy.url of the Alembic config, else PGHOST and its kin",
+  },
+  waitTimeout: {
+    flags: "--wait-timeout <duration>",
+    variable: "ENTRYPOINT_WAIT_TIMEOUT",
+    initial: "60s",
+    help: "how long to wait for the database to answer",
+  },
+  lockTimeout: {
+    flags: "--lock-timeout <duration>",
+    variable: "ENTRYPOINT_LOCK_TIMEOUT",
+    initial: "10m",
+    help: "how long to wait for another replica's migration",
+  },
+  migrateTimeout: {
+    flags: "--migrate-timeout <duration>",
+    variable: "ENTRYPOINT_MIGRATE_TIMEOUT",
+    initial: "0",
+    help: "how long the migration may take; 0 means no limit",
+  },
+  alwaysMigrate: {
+    flags: "--always-migrate",
+    variable: "ENTRYPOINT_ALWAYS_MIGRATE",
+    initial: "off",
+    help: "run the migration command even when the database is at head",
+  },
+  versionTable: {
+    flags: "--version-table <[schema.]name>",
+    variable: "ENTRYPOINT_VERSION_TABLE",
+    initial: null,
+    help: "the version table, when env.py names it in code",
+  },
+  versions: {
+    flags: "--versions <dir>",
+    variable: "ENTRYPOINT_VERSIONS",
+    initial: null,
+    repeatable: true,
+    help: "a folder of revisions, when env.py names it in code (the variable: separated by ':')",
+  },
+  onAhead: {
+    flags: "--on-ahead <abort|start>",
+    variable: "ENTRYPOINT_ON_AHEAD",
+    initial: "abort",
+    help: "what to do when the database is newer than this image",
+  },
+  mode: {
+    flags: "--mode <auto|exec|supervise>",
+    variable: "ENTRYPOINT_MODE",
+    initial: "auto",
+    help: "how to start APP; auto is exec where the runtime can",
+  },
+  user: {
+    flags: "--user <name[:group]>",
+    variable: "ENTRYPOINT_USER",
+    initial: null,
+    help: "drop privileges before any command runs",
+  },
+  secrets: {
+    flags: "--secret <name>",
+    variable: "ENTRYPOINT_SECRETS",
+    initial: "DATABASE_URL",
+    repeatable: true,
+    help: "NAME is read from the file that NAME_FILE names (the variable: separated by ',')",
+  },
+  dryRun: {
+    flags: "--dry-run",
+    variable: null,
+    initial: null,
+    help: "print what would happen, and why; touch nothing",
+  },
+  logFormat: {
+    flags: "--log-format <json|pretty|auto>",
+    variable: "ENTRYPOINT_LOG_FORMAT",
+    initial: "auto",
+    help: "auto is pretty on a terminal",
+  },
+  logLevel: {
+    flags: "--log-level <level>",
+    variable: "ENTRYPOINT_LOG_LEVEL",
+    initial: "info",
+    help: logLevels.join(", "),
+  },
+} as const satisfies Record<string, SettingRow>;
+
+export type SettingName = keyof typeof settingTable;
+
+/** What the command line said, unread: a list where the flag is repeatable, `true` where it takes no value. */
+export type Flags = Partial<Record<SettingName, string | readonly string[] | true>>;
+
+export interface Invocation {
+  readonly command: "run" | "migrate";
+  readonly flags: Flags;
+  readonly app: readonly string[];
+}
+
+/** Variables of this project that are no row of the table. */
+const otherVariables = new Set(["ENTRYPOINT_APP"]);
+
+/** Reads every setting: a flag beats its variable, a variable beats the default. Throws one Failure for all that is wrong. */
+export function readSettings(
+  invocation: Invocation,
+  inherited: Environment = process.env,
+  cwd: string = process.cwd(),
+): Settings {
+  const problems: string[] = [];
+  const { flags } = invocation;
+
+  const complain = (name: string, given: string, allowed: string) => {
+    problems.push(`${name}: given ${JSON.stringify(given)}; allowed: ${allowed}`);
+  };
+  /** Where the setting comes from, and its words; an empty variable counts as absent, so that `${X:-}` in a Compose file works. */
+  const look = (name: SettingName): { source: string; values: readonly string[] } | null => {
+    const row: SettingRow = settingTable[name];
+    const flag = flags[name];
+    const source = row.flags.split(" ")[0] ?? row.flags;
+    if (typeof flag === "string") return { source, values: [flag] };
+    if (Array.isArray(flag)) return { source, values: flag };
+    const variable = row.variable === null ? undefined : inherited[row.variable];
+    if (row.variable !== null && variable !== undefined && variable !== "") {
+      return { source: row.variable, values: [variable] };
+    }
+    return row.initial === null ? null : { source, values: [row.initial] };
+  };
+  function read<T>(name: SettingName, parse: (text: string) => T, fallback: T): T {
+    const found = look(name);
+    const text = found?.values[0];
+    if (found === null || text === undefined) return fallback;
+    try {
+      return parse(text);
+    } catch (error) {
+      if (!(error instanceof NotAllowed)) throw error;
+      complain(found.source, text, error.message);
+      return fallback;
+    }
+  }
+  function readEach<T>(name: SettingName, separator: RegExp, parse: (text: string) => T): T[] {
+    const found = look(name);
+    if (found === null) return [];
+    const texts = Array.isArray(flags[name])
+      ? found.values
+      : found.values.flatMap((value) => value.split(separator)).filter((text) => text.trim() !== "");
+    const parsed: T[] = [];
+    for (const text of texts) {
+      try {
+        parsed.push(parse(text));
+      } catch (error) {
+        if (!(error instanceof NotAllowed)) throw error;
+        complain(found.source, text, error.message);
+      }
+    }
+    return parsed;
+  }
+
+  const env: Record<string, string | undefined> = { ...inherited };
+  const secrets = new Set(["DATABASE_URL", ...readEach("secrets", /[\s,]+/, parseVariableName)]);
+  for (const name of secrets) {
+    const problem = readSecret(env, name);
+    if (problem !== null) problems.push(problem);
+  }
+
+  // An empty variable means something here alone: no migration.
+  const noMigrate =
+    flags.noMigrate === true ||
+    flags.migrate === "" ||
+    (flags.migrate === undefined && inherited["ENTRYPOINT_MIGRATE"]?.trim() === "");
+  const migrate = noMigrate ? null : read("migrate", parseWords, null);
+  if (flags.noMigrate === true && typeof flags.migrate === "string" && flags.migrate !== "") {
+    problems.push("--migrate and --no-migrate: given both; allowed: one of them");
+  }
+  if (invocation.command === "migrate" && noMigrate) {
+    problems.push("entrypoint migrate: no migration command is left; allowed: one that is not empty");
+  }
+  if (invocation.command === "migrate" && invocation.app.length > 0) {
+    complain("entrypoint migrate", invocation.app.join(" "), "no APP, since none is started");
+  }
+
+  let app: Words | null = null;
+  if (invocation.command === "run") {
+    const [program, ...rest] = invocation.app;
+    const variable = inherited["ENTRYPOINT_APP"];
+    if (program !== undefined) app = [program, ...rest];
+    else {
+      try {
+        app = parseWords(variable || defaultApp);
+      } catch (error) {
+        if (!(error instanceof NotAllowed)) throw error;
+        complain("ENTRYPOINT_APP", variable ?? "", error.message);
+      }
+    }
+  }
+
+  const warnings: string[] = [];
+  const database = readDatabase(flags, env, problems, warnings);
+  for (const name of Object.keys(inherited)) {
+    if (!name.startsWith("ENTRYPOINT_") || otherVariables.has(name)) continue;
+    if (Object.values(settingTable).some((row) => row.variable === name)) continue;
+    warnings.push(`${name} is set, but it is no setting of this version`);
+  }
+
+  const settings: Settings = {
+    command: invocation.command,
+    app,
+    migrate,
+    setup: readEach("setup", /\n/, parseWords),
+    database,
+    fallbackDatabase: readFallbackDatabase(env, problems),
+    waitTimeoutMs: read("waitTimeout", parseDuration, 0),
+    lockTimeoutMs: read("lockTimeout", parseDuration, 0),
+    migrateTimeoutMs: read("migrateTimeout", parseDuration, 0),
+    alwaysMigrate: flags.alwaysMigrate === true || read("alwaysMigrate", parseSwitch, false),
+    versionTable: read<VersionTable | null>("versionTable", parseVersionTable, null),
+    versions: readEach("versions", /[:\n]/, (text) => text.trim()),
+    onAhead: read("onAhead", oneOf(["abort", "start"]), "abort"),
+    mode: read("mode", oneOf(["auto", "exec", "supervise"]), "auto"),
+    user: read<string | null>("user", (text) => text, null),
+    dryRun: flags.dryRun === true,
+    logFormat: read("logFormat", oneOf(logFormats), "auto"),
+    logLevel: read("logLevel", oneOf(logLevels), "info"),
+    cwd,
+    env,
+    warnings,
+  };
+  if (problems.length > 0) {
+    const count = problems.length === 1 ? "a setting is" : `${problems.length} settings are`;
+    throw new Failure("bad-settings", `${count} not valid: ${problems.join("; ")}`, {
+      hint: "entrypoint --help lists every setting",
+      details: { problems },
+    });
+  }
+  return Object.freeze(settings);
+}
+
+/** How to log before the settings are known, or when they are wrong. */
+export function readLogSettings(
+  flags: Flags,
+  env: Environment = process.env,
+): { format: LogFormat; level: LogLevel } {
+  const format = flags.logFormat ?? env["ENTRYPOINT_LOG_FORMAT"];
+  const level = flags.logLevel ?? env["ENTRYPOINT_LOG_LEVEL"];
+  return {
+    format: logFormats.find((known) => known === format) ?? "auto",
+    level: logLevels.find((known) => known === level) ?? "info",
+  };
+}
+
+/** The message says what is allowed. */
+class NotAllowed extends Error {}
+
+const durationUnits = "a duration such as 500ms, 60s, 10m or 2h; a bare number is seconds";
+
+/** `500ms`, `60s`, `1.5m`, `2h`; a bare number is seconds. In milliseconds. */
+export function parseDuration(text: string): number {
+  const trimmed = text.trim();
+  if (!/^\d+(\.\d+)?(ms|s|m|h|d)?$/.test(trimmed)) throw new NotAllowed(durationUnits);
+  const duration = ms((/\d$/.test(trimmed) ? `${trimmed}s` : trimmed) as ms.StringValue);
+  // A Node timer holds no more than 2^31 - 1 ms, about 24 days, and fires at once beyond that.
+  if (duration > 2 ** 31 - 1) throw new NotAllowed(`${durationUnits}, at most 24d`);
+  return Math.round(duration);
+}
+
+function parseWords(text: string): Words {
+  let words: string[];
+  try {
+    words = split(text);
+  } catch (error) {
+    throw new NotAllowed(`balanced quotes (${(error as Error).message})`);
+  }
+  const [program, ...rest] = words;
+  if (program === undefined || program === "") throw new NotAllowed("a command");
+  const shells = ["sh", "bash", "dash", "ash", "env"];
+  const special = words.find((word) => /^(?:&&|\|\|?|;|&|[<>]+|\$\{?\w+.*)$/.test(word));
+  if (special !== undefined && !shells.includes(program.split("/").at(-1) ?? "")) {
+    throw new NotAllowed(`no ${special}, since no shell runs it: write sh -c '…'`);
+  }
+  return [program, ...rest];
+}
+
+function parseSwitch(text: string): boolean {
+  const word = text.trim().toLowerCase();
+  if (["1", "true", "yes", "on"].includes(word)) return true;
+  if (["0", "false", "no", "off"].includes(word)) return false;
+  throw new NotAllowed("1, true, yes, on, 0, false, no, off");
+}
+
+function oneOf<T extends string>(words: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = words.find((word) => word === text.trim());
+    if (found === undefined) throw new NotAllowed(words.join(", "));
+    return found;
+  };
+}
+
+function parseVersionTable(text: string): VersionTable {
+  const parts = text.trim().split(".");
+  const [first, second] = parts;
+  if (parts.length > 2 || parts.some((part) => part === "")) {
+    throw new NotAllowed("NAME or SCHEMA.NAME");
+  }
+  return second === undefined
+    ? { schema: null, name: first ?? "" }
+    : { schema: first ?? "", name: second };
+}
+
+function parseVariableName(text: string): string {
+  if (!/^[A-Za-z_]\w*$/.test(text)) throw new NotAllowed("names of environment variables");
+  return text;
+}
+
+/** Replaces NAME_FILE by NAME, as the official images do: both set is an error, trailing newlines are dropped. */
+function readSecret(env: Record<string, string | undefined>, name: string): string | null {
+  const path = env[`${name}_FILE`];
+  if (path === undefined || path === "") return null;
+  if (env[name] !== undefined && env[name] !== "") {
+    return `${name} and ${name}_FILE: given both; allowed: one of them`;
+  }
+  try {
+    env[name] = readFileSync(path, "utf8").replace(/[\r\n]+$/, "");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return `${name}_FILE: given ${JSON.stringify(path)}; allowed: a file that can be read (${code ?? String(error)})`;
+  }
+  delete env[`${name}_FILE`];
+  return null;
+}
+
+function readDatabase(
+  flags: Flags,
+  env: Environment,
+  problems: string[],
+  warnings: string[],
+): DatabaseSetting | null {
+  const flag = flags.databaseUrl;
+  const from = typeof flag === "string" ? "--database-url" : "DATABASE_URL";
+  const url = typeof flag === "string" ? flag : env["DATABASE_URL"];
+  if (url === undefined || url.trim() === "") return null;
+  try {
+    const answer = parseDatabaseUrl(url, env);
+    if (answer.kind === "foreign") return { kind: "foreign", dialect: answer.dialect, from };
+    warnings.push(...answer.warnings.map((warning) => `${from}: ${warning}`));
+    return { kind: "address", address: answer.address, from };
+  } catch (error) {
+    if (!(error instanceof BadUrl)) throw error;
+    // The URL itself is not repeated: it holds a password.
+    problems.push(`${from}: ${error.message}; allowed: a SQLAlchemy or libpq URL`);
+    return null;
+  }
+}
+
+function readFallbackDatabase(env: Environment, problems: string[]): DatabaseAddress | null {
+  try {
+    return addressFromEnvironment(env);
+  } catch (error) {
+    if (!(error instanceof BadUrl)) throw error;
+    problems.push(`PGHOST, PGPORT, PGSSLMODE: ${error.message}`);
+    return null;
+  }
+}
