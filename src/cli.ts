@@ -3,7 +3,13 @@
 
 import { Command, CommanderError, Option } from "commander";
 import { exitCodes, Failure } from "./exit-codes.ts";
-import { settingTable, type Flags, type Invocation, type SettingName, type SettingRow } from "./settings.ts";
+import {
+  settingTable,
+  type Flags,
+  type Invocation,
+  type SettingName,
+  type SettingRow,
+} from "./settings.ts";
 
 declare const ENTRYPOINT_VERSION: string;
 
@@ -17,7 +23,18 @@ const commands = {
 } as const;
 
 // Taken as an APP, one of these would migrate the database before it turns out not to be found.
-const plannedCommands = ["wait", "supervise", "status", "current", "heads", "history", "downgrade", "lint", "backfill", "freeze"];
+const plannedCommands = [
+  "wait",
+  "supervise",
+  "status",
+  "current",
+  "heads",
+  "history",
+  "downgrade",
+  "lint",
+  "backfill",
+  "freeze",
+];
 
 /** `argv` without the runtime's two words. Throws Failure("bad-settings"). */
 export function parseArguments(argv: readonly string[]): Parsed {
@@ -89,7 +106,9 @@ function createCommand(scope: Scope, printed: string[]): Command {
     .action(() => undefined);
   if (scope === "entrypoint") {
     command.version(ENTRYPOINT_VERSION, "-V, --version", "print the version and exit");
-    command.description("Waits for PostgreSQL, migrates once under a lock, verifies, and becomes the application.");
+    command.description(
+      "Waits for PostgreSQL, migrates once under a lock, verifies, and becomes the application.",
+    );
     command.addHelpText("after", helpTail);
   } else {
     command.description(commands[scope]);
@@ -106,12 +125,18 @@ function createOption(name: SettingName, row: SettingRow): Option {
     ...(row.variable === null ? [] : [row.variable]),
     ...(row.initial === null ? [] : [`default: ${row.initial}`]),
   ];
-  const option = new Option(row.flags, notes.length === 0 ? row.help : `${row.help} (${notes.join("; ")})`);
+  const option = new Option(
+    row.flags,
+    notes.length === 0 ? row.help : `${row.help} (${notes.join("; ")})`,
+  );
   // commander names an option after its flag; here it is the row that names it.
   option.attributeName = () => name;
   option.negate = false;
   if (row.repeatable === true) {
-    option.argParser((value: string, previous: string[] | undefined) => [...(previous ?? []), value]);
+    option.argParser((value: string, previous: string[] | undefined) => [
+      ...(previous ?? []),
+      value,
+    ]);
   }
   return option;
 }

@@ -230,7 +230,9 @@ export function readSettings(
     if (found === null) return [];
     const texts = Array.isArray(flags[name])
       ? found.values
-      : found.values.flatMap((value) => value.split(separator)).filter((text) => text.trim() !== "");
+      : found.values
+          .flatMap((value) => value.split(separator))
+          .filter((text) => text.trim() !== "");
     const parsed: T[] = [];
     for (const text of texts) {
       try {
@@ -260,7 +262,9 @@ export function readSettings(
     problems.push("--migrate and --no-migrate: given both; allowed: one of them");
   }
   if (invocation.command === "migrate" && noMigrate) {
-    problems.push("entrypoint migrate: no migration command is left; allowed: one that is not empty");
+    problems.push(
+      "entrypoint migrate: no migration command is left; allowed: one that is not empty",
+    );
   }
   if (invocation.command === "migrate" && invocation.app.length > 0) {
     complain("entrypoint migrate", invocation.app.join(" "), "no APP, since none is started");

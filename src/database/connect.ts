@@ -57,11 +57,17 @@ export async function waitForDatabase(
         stop,
         connect(address, {
           applicationName: options.applicationName,
-          timeoutMs: attempt === 1 && timeoutMs === 0 ? tryTimeoutMs : Math.min(tryTimeoutMs, Math.max(remainingMs, 1)),
+          timeoutMs:
+            attempt === 1 && timeoutMs === 0
+              ? tryTimeoutMs
+              : Math.min(tryTimeoutMs, Math.max(remainingMs, 1)),
         }),
       );
       if (attempt > 1) {
-        log.info({ event: "database-ready", waitedMs: Math.round(elapsedMs()) }, "The database answers");
+        log.info(
+          { event: "database-ready", waitedMs: Math.round(elapsedMs()) },
+          "The database answers",
+        );
       }
       return connection;
     } catch (error) {
@@ -76,31 +82,54 @@ export async function waitForDatabase(
       const refusedForMs = refusedSinceMs === null ? 0 : elapsedMs() - refusedSinceMs;
       const limit = `within ${timeoutMs / 1000} s`;
       if (kind === "refused" && (refusedForMs >= refusalPatienceMs || elapsedMs() >= timeoutMs)) {
-        throw unavailable(address, `the server refuses: ${reason}`, error, "check the user, the password and the database's name in the URL");
+        throw unavailable(
+          address,
+          `the server refuses: ${reason}`,
+          error,
+          "check the user, the password and the database's name in the URL",
+        );
       }
       if (elapsedMs() >= timeoutMs) {
-        throw unavailable(address, `${limit}: ${reason}`, error, "check that the database is started, or raise --wait-timeout");
+        throw unavailable(
+          address,
+          `${limit}: ${reason}`,
+          error,
+          "check that the database is started, or raise --wait-timeout",
+        );
       }
-      const delayMs = Math.min(firstDelayMs * 2 ** (attempt - 1), longestDelayMs) * (0.5 + Math.random() / 2);
+      const delayMs =
+        Math.min(firstDelayMs * 2 ** (attempt - 1), longestDelayMs) * (0.5 + Math.random() / 2);
       if (attempt === 1) {
         log.info(
           { event: "waiting", database: describeAddress(address), reason, timeoutMs },
           `Waiting for the database at ${describeAddress(address)}: ${reason}`,
         );
       } else {
-        log.debug({ event: "waiting", attempt, reason, delayMs: Math.round(delayMs) }, "Still waiting for the database");
+        log.debug(
+          { event: "waiting", attempt, reason, delayMs: Math.round(delayMs) },
+          "Still waiting for the database",
+        );
       }
       await unlessStopped(stop, sleep(Math.min(delayMs, Math.max(timeoutMs - elapsedMs(), 0))));
     }
   }
 }
 
-function unavailable(address: DatabaseAddress, what: string, cause: unknown, hint: string): Failure {
-  return new Failure("database-unavailable", `cannot connect to ${describeAddress(address)}: ${what}`, {
-    cause,
-    hint,
-    details: { database: describeAddress(address), sqlState: sqlState(cause) },
-  });
+function unavailable(
+  address: DatabaseAddress,
+  what: string,
+  cause: unknown,
+  hint: string,
+): Failure {
+  return new Failure(
+    "database-unavailable",
+    `cannot connect to ${describeAddress(address)}: ${what}`,
+    {
+      cause,
+      hint,
+      details: { database: describeAddress(address), sqlState: sqlState(cause) },
+    },
+  );
 }
 
 /** One try at each host, in order. Rejects with the last host's error. */
@@ -114,10 +143,13 @@ export async function connect(
       const connection = await connectToHost(address, host, options);
       if (!address.writable || !(await isStandby(connection.client))) return connection;
       await connection.close();
-      failure = Object.assign(new Error(`${host.host} is a standby, and the URL asks for a primary`), {
-        // "cannot connect now": another server may be promoted in a moment.
-        code: "57P03",
-      });
+      failure = Object.assign(
+        new Error(`${host.host} is a standby, and the URL asks for a primary`),
+        {
+          // "cannot connect now": another server may be promoted in a moment.
+          code: "57P03",
+        },
+      );
     } catch (error) {
       failure = error;
     }
@@ -134,7 +166,13 @@ async function connectToHost(
   // libpq never encrypts a Unix socket.
   const mode = socket ? "disable" : address.tlsMode;
   const tries =
-    mode === "disable" ? [false] : mode === "allow" ? [false, true] : mode === "prefer" ? [true, false] : [true];
+    mode === "disable"
+      ? [false]
+      : mode === "allow"
+        ? [false, true]
+        : mode === "prefer"
+          ? [true, false]
+          : [true];
   let failure: unknown;
   for (const encrypted of tries) {
     try {
@@ -150,7 +188,10 @@ async function connectToHost(
 /** The server speaks no TLS, fails at it, or pg_hba.conf wants the other kind of connection. */
 function encryptionMayMatter(error: unknown): boolean {
   const message = error instanceof Error ? error.message : "";
-  return sqlState(error) === "28000" || /does not support SSL|SSL connection|ssl3?_|tls|wrong version number/i.test(message);
+  return (
+    sqlState(error) === "28000" ||
+    /does not support SSL|SSL connection|ssl3?_|tls|wrong version number/i.test(message)
+  );
 }
 
 async function openClient(
@@ -188,14 +229,19 @@ async function openClient(
       // A connection whose other end has vanished never confirms: do not wait for that.
       const goodbye = client.end().catch(() => undefined);
       const impatience = new AbortController();
-      await Promise.race([goodbye, sleep(1_000, undefined, { signal: impatience.signal }).catch(() => undefined)]);
+      await Promise.race([
+        goodbye,
+        sleep(1_000, undefined, { signal: impatience.signal }).catch(() => undefined),
+      ]);
       impatience.abort();
     },
   };
 }
 
 async function isStandby(client: pg.Client): Promise<boolean> {
-  const { rows } = await client.query<{ standby: boolean }>("select pg_is_in_recovery() as standby");
+  const { rows } = await client.query<{ standby: boolean }>(
+    "select pg_is_in_recovery() as standby",
+  );
   return rows[0]?.standby ?? false;
 }
 

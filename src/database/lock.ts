@@ -17,7 +17,9 @@ export interface MigrationLock {
   release(): Promise<void>;
 }
 
-export type LockAnswer = { readonly kind: "acquired"; readonly lock: MigrationLock } | { readonly kind: "not-needed" };
+export type LockAnswer =
+  | { readonly kind: "acquired"; readonly lock: MigrationLock }
+  | { readonly kind: "not-needed" };
 
 /**
  * The advisory lock's key, one for each database: "entrypoi" in ASCII. It must never change, or an old image
@@ -68,10 +70,14 @@ export async function acquireMigrationLock(
     if (waitedMs >= timeoutMs) {
       const holder = await unlessStopped(stop, findLockHolder(client));
       const held = holder === null ? "" : `: held by ${describeSession(holder)}`;
-      throw new Failure("lock-timeout", `cannot take the migration lock within ${timeoutMs / 1000} s${held}`, {
-        hint: "another replica is migrating; raise --lock-timeout, or look at its log",
-        details: { holder },
-      });
+      throw new Failure(
+        "lock-timeout",
+        `cannot take the migration lock within ${timeoutMs / 1000} s${held}`,
+        {
+          hint: "another replica is migrating; raise --lock-timeout, or look at its log",
+          details: { holder },
+        },
+      );
     }
     if (waitedMs - reportedMs >= reportEveryMs) {
       const holder = await unlessStopped(stop, findLockHolder(client));
@@ -83,7 +89,8 @@ export async function acquireMigrationLock(
         );
       }
     }
-    const delayMs = Math.min(firstPollMs * 1.5 ** attempt, longestPollMs) * (0.5 + Math.random() / 2);
+    const delayMs =
+      Math.min(firstPollMs * 1.5 ** attempt, longestPollMs) * (0.5 + Math.random() / 2);
     await unlessStopped(stop, sleep(Math.min(delayMs, timeoutMs - waitedMs)));
   }
 }
@@ -128,7 +135,11 @@ async function prepareSession({ client }: Connection): Promise<boolean> {
   return false;
 }
 
-async function tryLock({ client }: Connection, pooled: boolean, holderName: string): Promise<boolean> {
+async function tryLock(
+  { client }: Connection,
+  pooled: boolean,
+  holderName: string,
+): Promise<boolean> {
   if (pooled) {
     await client.query("begin isolation level read committed");
     await client.query(`
@@ -136,7 +147,9 @@ async function tryLock({ client }: Connection, pooled: boolean, holderName: stri
       where name in ('idle_in_transaction_session_timeout', 'transaction_timeout', 'statement_timeout')`);
   }
   const take = pooled ? "pg_try_advisory_xact_lock" : "pg_try_advisory_lock";
-  const { rows } = await client.query<{ taken: boolean }>(`select ${take}(${migrationLockKey}) as taken`);
+  const { rows } = await client.query<{ taken: boolean }>(
+    `select ${take}(${migrationLockKey}) as taken`,
+  );
   const taken = rows[0]?.taken ?? false;
   if (!taken && pooled) await client.query("rollback");
   if (taken) {

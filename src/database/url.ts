@@ -42,10 +42,17 @@ const urlPattern =
   /^(?<scheme>[a-z][\w+.-]*):\/\/(?:(?<user>[^:/?@]*)(?::(?<password>[^@]*))?@)?(?<hosts>[^/?]*)(?:\/(?<database>[^?]*))?(?:\?(?<query>.*))?$/is;
 
 /** Reads a SQLAlchemy or libpq URL, or libpq's `host=… dbname=…`. Throws BadUrl. */
-export function parseDatabaseUrl(text: string, env: Readonly<Record<string, string | undefined>> = {}): UrlAnswer {
+export function parseDatabaseUrl(
+  text: string,
+  env: Readonly<Record<string, string | undefined>> = {},
+): UrlAnswer {
   const trimmed = text.trim();
   if (!trimmed.includes("://") && /^\w+\s*=/.test(trimmed)) {
-    return { kind: "postgres", address: addressFrom(parseKeywords(trimmed), [], env), warnings: [] };
+    return {
+      kind: "postgres",
+      address: addressFrom(parseKeywords(trimmed), [], env),
+      warnings: [],
+    };
   }
   const parts = urlPattern.exec(trimmed)?.groups;
   if (parts === undefined) {
@@ -71,7 +78,11 @@ export function parseDatabaseUrl(text: string, env: Readonly<Record<string, stri
   const fromAuthority = (parts["hosts"] ?? "").split(",").filter((host) => host !== "");
   return {
     kind: "postgres",
-    address: addressFrom(parameters, [...fromAuthority.map((host) => decode(host, "host")), ...hosts], env),
+    address: addressFrom(
+      parameters,
+      [...fromAuthority.map((host) => decode(host, "host")), ...hosts],
+      env,
+    ),
     warnings:
       dialect === "postgres"
         ? ["SQLAlchemy 1.4 and later reject postgres:// in a URL: write postgresql://"]
@@ -96,7 +107,8 @@ export function describeAddress(address: DatabaseAddress): string {
 /** Options for TLS as libpq means the mode: "require" does not check names or issuers unless a root is given. */
 export function tlsOptions(address: DatabaseAddress): TlsOptions {
   const { ca, cert, key } = address.tlsFiles;
-  const verified = address.tlsMode === "verify-full" || address.tlsMode === "verify-ca" || ca !== undefined;
+  const verified =
+    address.tlsMode === "verify-full" || address.tlsMode === "verify-ca" || ca !== undefined;
   return {
     rejectUnauthorized: verified,
     ...(ca === undefined ? {} : { ca: readTlsFile(ca) }),
@@ -119,7 +131,8 @@ function addressFrom(
   hostWords: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): DatabaseAddress {
-  const get = (name: string, variable: string) => parameters.get(name) || env[variable] || undefined;
+  const get = (name: string, variable: string) =>
+    parameters.get(name) || env[variable] || undefined;
   const words =
     hostWords.length > 0
       ? hostWords
@@ -135,7 +148,10 @@ function addressFrom(
     user: get("user", "PGUSER"),
     password: get("password", "PGPASSWORD"),
     database: get("dbname", "PGDATABASE"),
-    tlsMode: parseTlsMode(parameters.get("sslmode") ?? parameters.get("ssl") ?? env["PGSSLMODE"], ca),
+    tlsMode: parseTlsMode(
+      parameters.get("sslmode") ?? parameters.get("ssl") ?? env["PGSSLMODE"],
+      ca,
+    ),
     tlsFiles: {
       // "system" means the trusted roots that Node has anyway.
       ...(ca === undefined || ca === "system" ? {} : { ca }),
@@ -159,11 +175,14 @@ function parseTlsMode(text: string | undefined, ca: string | undefined): TlsMode
 }
 
 function parseHost(word: string, defaultPort: string): Host {
-  if (word.startsWith("/") || word.startsWith("@")) return { host: word, port: parsePort(defaultPort) };
+  if (word.startsWith("/") || word.startsWith("@"))
+    return { host: word, port: parsePort(defaultPort) };
   const match = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d*))?$/.exec(word);
   // A bare IPv6 address is full of colons, and libpq's host= takes it so.
-  if (match === null && /^[0-9a-f:.]+$/i.test(word)) return { host: word, port: parsePort(defaultPort) };
-  if (match === null) throw new BadUrl("the host is not of the form name:port, or the port is not a number");
+  if (match === null && /^[0-9a-f:.]+$/i.test(word))
+    return { host: word, port: parsePort(defaultPort) };
+  if (match === null)
+    throw new BadUrl("the host is not of the form name:port, or the port is not a number");
   return { host: match[1] ?? (match[2] || "localhost"), port: parsePort(match[3] || defaultPort) };
 }
 

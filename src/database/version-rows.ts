@@ -21,7 +21,10 @@ interface Catalog {
 }
 
 /** Reads the applied revisions. No version table is the same as an empty one: nothing has been applied. */
-export async function readVersionRows(client: pg.Client, table: VersionTable): Promise<VersionRows> {
+export async function readVersionRows(
+  client: pg.Client,
+  table: VersionTable,
+): Promise<VersionRows> {
   const name = client.escapeLiteral(table.name);
   const { rows: catalogs } = await client.query<Catalog>(`
     select

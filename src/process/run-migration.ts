@@ -74,7 +74,10 @@ export async function runCommand(
   const unsubscribe = signals.subscribe((signal) => {
     received++;
     const forwarded = received === 1 ? signal : "SIGKILL";
-    log.warn({ event: "forwarded", signal, forwarded }, `${signal}: sending ${forwarded} to ${words[0]}`);
+    log.warn(
+      { event: "forwarded", signal, forwarded },
+      `${signal}: sending ${forwarded} to ${words[0]}`,
+    );
     ended = { kind: "stopped" };
     kill(forwarded);
   });
@@ -87,7 +90,8 @@ export async function runCommand(
     const result = await child;
     if (ended !== null) return ended;
     if (result.exitCode !== undefined) return { kind: "exited", code: result.exitCode };
-    if (result.signal !== undefined) return { kind: "killed", signal: result.signal as NodeJS.Signals };
+    if (result.signal !== undefined)
+      return { kind: "killed", signal: result.signal as NodeJS.Signals };
     throw result.cause ?? new Error(`cannot start ${words[0]}`);
   } finally {
     for (const timer of timers) clearTimeout(timer);

@@ -1,0 +1,68 @@
+#!/usr/bin/env node
+// The script that stands in for entrypoint.sh: read the settings, boot, become the application.
+// It holds the only process.exit; every failure ends here, with one line that says why.
+
+import { boot } from "./src/boot.ts";
+import { parseArguments } from "./src/cli.ts";
+import { exitCodes, Failure, signalExitCode, Stopped } from "./src/exit-codes.ts";
+import { createLog, printResult, writeTerminationMessage } from "./src/log.ts";
+import { chooseMode, describeLosses, execProgram } from "./src/process/exec.ts";
+import { findProgram } from "./src/process/find-program.ts";
+import { readInheritance } from "./src/process/inheritance.ts";
+import { catchSignals } from "./src/process/signals.ts";
+import { superviseProgram } from "./src/process/supervise.ts";
+import { dropPrivileges } from "./src/process/user.ts";
+import { readLogSettings, readSettings, type Settings } from "./src/settings.ts";
+
+async function main(): Promise<number> {
+  const inheritance = readInheritance();
+  const signals = catchSignals();
+  let log = await createLog("auto", "info");
+  try {
+    const parsed = parseArguments(process.argv.slice(2));
+    if (parsed.kind === "print") {
+      printResult(parsed.text);
+      return 0;
+    }
+    const logSettings = readLogSettings(parsed.invocation.flags);
+    log = await createLog(logSettings.format, logSettings.level);
+    let settings: Settings = readSettings(parsed.invocation);
+    for (const warning of settings.warnings) log.warn({ event: "settings" }, warning);
+    if (settings.user !== null) {
+      settings = { ...settings, env: dropPrivileges(settings.user, settings.env) };
+    }
+    const { app, env, cwd } = settings;
+    const findApp = (name: string) => findProgram(name, { path: env["PATH"], cwd });
+    // Better now than after the migration; but a setup step may yet bring the program.
+    if (app !== null && settings.setup.length === 0 && !settings.dryRun) findApp(app[0]);
+
+    if (!(await boot({ settings, log, signals })) || app === null) return 0;
+
+    const program = findApp(app[0]);
+    const mode = chooseMode(settings.mode, inheritance);
+    for (const loss of describeLosses(mode, inheritance)) log.warn({ event: "inheritance" }, loss);
+    // A signal that has arrived, but whose handler has not run yet, would be lost by the exec.
+    await new Promise((resolve) => setImmediate(resolve));
+    signals.stop.throwIfAborted();
+    if (mode === "exec") return execProgram(program, app, env, inheritance);
+    const ended = superviseProgram(program, app, env, inheritance);
+    signals.release();
+    return await ended;
+  } catch (error) {
+    if (error instanceof Stopped) {
+      log.warn({ event: "stopped", signal: error.signal }, `Stopped by ${error.signal}`);
+      return signalExitCode(error.signal);
+    }
+    if (!(error instanceof Failure)) {
+      log.fatal({ event: "internal-error", err: error }, `Internal error: ${String(error)}`);
+      writeTerminationMessage(`entrypoint: internal error: ${String(error)}\n`);
+      return exitCodes["internal-error"];
+    }
+    const { code, message, hint, details } = error;
+    log.error({ event: code, exitCode: exitCodes[code], hint, ...details }, message);
+    writeTerminationMessage(`entrypoint: ${message}\n${hint ?? ""}\n`);
+    return exitCodes[code];
+  }
+}
+
+void main().then((code) => process.exit(code));

@@ -1,0 +1,56 @@
+// Step 2, which the shell script lacks: what is pending, without Python and without a lock. The files say what
+// there is, the database says what has been applied, and what neither says for certain is not guessed.
+
+import type pg from "pg";
+import { readVersionRows } from "../../database/version-rows.ts";
+import type { MigrationCommand } from "../command.ts";
+import type { State, VersionTable } from "../state.ts";
+import { readConfig, type ConfigOptions } from "./config.ts";
+import { readGraph, resolveState, type GraphAnswer } from "./graph.ts";
+
+/** What the files say. */
+export interface History {
+  readonly command: MigrationCommand;
+  readonly graph: GraphAnswer;
+  readonly versionTable: VersionTable;
+  /** `sqlalchemy.url` of the Alembic config, where env.py uses it unchanged. */
+  readonly url: string | null;
+}
+
+/** Reads the Alembic config and the revision files that `command` would read. */
+export async function readHistory(
+  command: MigrationCommand,
+  options: ConfigOptions,
+): Promise<History> {
+  const versionTable = options.versionTable ?? { schema: null, name: "alembic_version" };
+  if (command.kind === "opaque") {
+    return {
+      command,
+      graph: { kind: "cannot-tell", reason: command.reason },
+      versionTable,
+      url: null,
+    };
+  }
+  const answer = await readConfig(command, options);
+  if (answer.kind === "cannot-tell") {
+    return { command, graph: answer, versionTable, url: answer.url };
+  }
+  const { config } = answer;
+  return {
+    command,
+    graph: readGraph(config),
+    versionTable: config.versionTable,
+    url: config.url,
+  };
+}
+
+/** Where the database stands against the files. `client: null` means that we know of no database. */
+export async function inspect(history: History, client: pg.Client | null): Promise<State> {
+  const { command, graph } = history;
+  if (graph.kind === "cannot-tell") return { state: "cannot-tell", reason: graph.reason };
+  if (command.kind === "opaque") return { state: "cannot-tell", reason: command.reason };
+  if (client === null) return { state: "cannot-tell", reason: "no database URL is known" };
+  const answer = await readVersionRows(client, history.versionTable);
+  if (answer.kind === "cannot-tell") return { state: "cannot-tell", reason: answer.reason };
+  return resolveState(graph.graph, command.target, answer.rows, answer.userTables);
+}
