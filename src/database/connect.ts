@@ -2,12 +2,20 @@
 // not a database that is ready. What passes by itself is waited for; wrong credentials and a missing
 // database are given five seconds, since a fresh server creates both a moment after it answers.
 
+import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { Failure } from "../exit-codes.ts";
 import type { Log } from "../log.ts";
 import { unlessStopped } from "../process/signals.ts";
 import { BadUrl, describeAddress, tlsOptions, type DatabaseAddress, type Host } from "./url.ts";
+
+export interface WaitOptions {
+  /** 0 is a single try. */
+  readonly timeoutMs: number;
+  readonly stop: AbortSignal;
+  readonly log: Log;
+}
 
 export interface Connection {
   readonly client: pg.Client;
@@ -16,6 +24,12 @@ export interface Connection {
   /** Ends the connection, in the time of one round trip at most. */
   close(): Promise<void>;
 }
+
+/** The end of our host's name, which tells pods apart: PostgreSQL keeps 63 bytes of an application's name. */
+export const shortHostname = hostname().slice(-31);
+
+/** How our own sessions are named in pg_stat_activity. */
+export const ownApplicationName = `entrypoint ${shortHostname}`;
 
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;
@@ -44,7 +58,7 @@ const passingErrnos = new Set([
 /** Connects within `timeoutMs`, trying again with exponential backoff and jitter. Throws Failure("database-unavailable"). */
 export async function waitForDatabase(
   address: DatabaseAddress,
-  options: { timeoutMs: number; applicationName: string; stop: AbortSignal; log: Log },
+  options: WaitOptions,
 ): Promise<Connection> {
   const { timeoutMs, stop, log } = options;
   const start = performance.now();
@@ -56,7 +70,6 @@ export async function waitForDatabase(
       const connection = await unlessStopped(
         stop,
         connect(address, {
-          applicationName: options.applicationName,
           timeoutMs:
             attempt === 1 && timeoutMs === 0
               ? tryTimeoutMs
@@ -135,7 +148,7 @@ function unavailable(
 /** One try at each host, in order. Rejects with the last host's error. */
 export async function connect(
   address: DatabaseAddress,
-  options: { applicationName: string; timeoutMs: number },
+  options: { timeoutMs: number },
 ): Promise<Connection> {
   let failure: unknown = new Error("no host");
   for (const host of address.hosts) {
@@ -160,7 +173,7 @@ export async function connect(
 async function connectToHost(
   address: DatabaseAddress,
   host: Host,
-  options: { applicationName: string; timeoutMs: number },
+  options: { timeoutMs: number },
 ): Promise<Connection> {
   const socket = host.host.startsWith("/") || host.host.startsWith("@");
   // libpq never encrypts a Unix socket.
@@ -198,7 +211,7 @@ async function openClient(
   address: DatabaseAddress,
   host: Host,
   encrypted: boolean,
-  options: { applicationName: string; timeoutMs: number },
+  options: { timeoutMs: number },
 ): Promise<Connection> {
   const client = new pg.Client({
     host: host.host,
@@ -208,7 +221,7 @@ async function openClient(
     database: address.database,
     options: address.options,
     ssl: encrypted ? tlsOptions(address) : false,
-    application_name: options.applicationName,
+    application_name: ownApplicationName,
     connectionTimeoutMillis: Math.ceil(options.timeoutMs),
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,

@@ -8,7 +8,7 @@ import type { Log } from "../log.ts";
 import { unlessStopped } from "../process/signals.ts";
 import type pg from "pg";
 import { describeSession, sessionColumns, type Session } from "./blockers.ts";
-import type { Connection } from "./connect.ts";
+import { ownApplicationName, type Connection } from "./connect.ts";
 
 export interface MigrationLock {
   /** Aborted when the lock can no longer be counted on. */
@@ -42,7 +42,6 @@ export async function acquireMigrationLock(
   connection: Connection,
   options: {
     timeoutMs: number;
-    holderName: string;
     stop: AbortSignal;
     log: Log;
     stillNeeded: () => Promise<boolean>;
@@ -60,7 +59,7 @@ export async function acquireMigrationLock(
   const start = performance.now();
   let reportedMs = -Infinity;
   for (let attempt = 0; ; attempt++) {
-    if (await unlessStopped(stop, tryLock(connection, pooled, options.holderName))) {
+    if (await unlessStopped(stop, tryLock(connection, pooled))) {
       log.debug({ event: "locked" }, "Holding the migration lock");
       return { kind: "acquired", lock: keepLock(connection, pooled) };
     }
@@ -135,11 +134,7 @@ async function prepareSession({ client }: Connection): Promise<boolean> {
   return false;
 }
 
-async function tryLock(
-  { client }: Connection,
-  pooled: boolean,
-  holderName: string,
-): Promise<boolean> {
+async function tryLock({ client }: Connection, pooled: boolean): Promise<boolean> {
   if (pooled) {
     await client.query("begin isolation level read committed");
     await client.query(`
@@ -155,7 +150,7 @@ async function tryLock(
   if (taken) {
     // Who, and since when by the server's clock, for those who will wait.
     await client.query(
-      `select set_config('application_name', ${client.escapeLiteral(`${holderName} `)} ||
+      `select set_config('application_name', ${client.escapeLiteral(`${ownApplicationName} `)} ||
          to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ${pooled})`,
     );
   }

@@ -63,3 +63,27 @@ export type State =
       readonly heads: readonly string[];
     }
   | { readonly state: "cannot-tell"; readonly reason: string };
+
+/** The state's facts for a log line. */
+export function stateDetails(state: State | null): Record<string, unknown> {
+  return state === null ? {} : { ...state };
+}
+
+/** `behind: at a1, head c3; pending: b2, c3` */
+export function describeState(state: State): string {
+  if (state.state === "cannot-tell") return `cannot tell: ${state.reason}`;
+  const at = state.current.length === 0 ? "no revision" : state.current.join(", ");
+  const pending = "pending" in state ? `; pending: ${state.pending.join(", ")}` : "";
+  return `${state.state}: at ${at}, head ${state.heads.join(", ")}${pending}`;
+}
+
+/** `3 were pending, 1 was applied: the database is at X, between A and head B` */
+export function describeProgress(before: State, after: State): string | null {
+  if (!("pending" in before) || after.state === "cannot-tell") return null;
+  const total = before.pending.length;
+  const left = "pending" in after ? after.pending : [];
+  const applied = total - (after.state === "current" ? 0 : left.length);
+  const at = after.current.length === 0 ? "still empty" : `at ${after.current.join(", ")}`;
+  const from = before.current.length === 0 ? "the beginning" : before.current.join(", ");
+  return `${total} ${total === 1 ? "was" : "were"} pending, ${applied} ${applied === 1 ? "was" : "were"} applied: the database is ${at}, between ${from} and head ${after.heads.join(", ")}`;
+}

@@ -1,0 +1,85 @@
+// What the `if` of the shell script meant to decide: whether to migrate, to start as it is, or to abort. Each state that
+// must not be started from has its own exit code and its own cure.
+
+import { Failure } from "../exit-codes.ts";
+import type { Settings } from "../settings.ts";
+import { stateDetails, type State } from "./state.ts";
+
+export type Plan =
+  | {
+      readonly kind: "go";
+      readonly migrate: boolean;
+      readonly warning: string | null;
+      readonly state: string;
+    }
+  | { readonly kind: "fail"; readonly failure: Failure };
+
+/** What the state means for this boot. `null` is a boot without a migration command. */
+export function decide(settings: Settings, state: State | null): Plan {
+  const go = (migrate: boolean, warning: string | null = null): Plan => ({
+    kind: "go",
+    migrate: migrate || settings.alwaysMigrate,
+    warning,
+    state: state?.state ?? "none",
+  });
+  if (state === null) return { kind: "go", migrate: false, warning: null, state: "none" };
+  switch (state.state) {
+    case "current":
+      return go(false);
+    case "behind":
+      return go(true);
+    case "unstamped":
+      return go(
+        true,
+        `The database has tables, but no revision is recorded in it; migrating from the first one on (alembic stamp records what is there already)`,
+      );
+    case "cannot-tell":
+      return go(
+        true,
+        `Cannot tell what is pending, so the migration command is run: ${state.reason}`,
+      );
+    case "ahead": {
+      const unknown = state.unknown.join(", ");
+      if (settings.onAhead === "start") {
+        return {
+          kind: "go",
+          migrate: false,
+          state: "ahead",
+          warning: `The database is ahead of this image, which does not know ${unknown}; starting all the same`,
+        };
+      }
+      return fail(
+        "ahead",
+        `the database is ahead of this image: it is at ${unknown}, which no revision file has`,
+        {
+          hint: "deploy the image that has it, or start this one all the same with --on-ahead start",
+          details: stateDetails(state),
+        },
+      );
+    }
+    case "overlapping": {
+      const [ancestor, descendant] = state.overlap;
+      return fail(
+        "overlapping",
+        `the version table holds both ${ancestor} and ${descendant}, which comes after it; Alembic refuses that`,
+        {
+          hint: `delete the row ${ancestor} from the version table, since ${descendant} includes it`,
+          details: stateDetails(state),
+        },
+      );
+    }
+    case "multiple-heads":
+      return fail(
+        "multiple-heads",
+        `there are ${state.heads.length} heads (${state.heads.join(", ")}), and the target is one head`,
+        {
+          hint: "join them with: alembic merge heads, or migrate all of them with --migrate 'alembic upgrade heads'",
+          details: stateDetails(state),
+        },
+      );
+  }
+}
+
+function fail(...[code, message, options]: ConstructorParameters<typeof Failure>): Plan {
+  return { kind: "fail", failure: new Failure(code, message, options) };
+}

@@ -1,0 +1,263 @@
+// The line `alembic upgrade head` and the `if` behind it, with what they lack: who is in the way is said while it
+// runs, exit code 0 is not believed until the database agrees, and a failure says how far it came.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { describeSession, findBlockers, migrationApplicationPrefix } from "../database/blockers.ts";
+import {
+  shortHostname,
+  waitForDatabase,
+  type Connection,
+  type WaitOptions,
+} from "../database/connect.ts";
+import type { MigrationLock } from "../database/lock.ts";
+import type { DatabaseAddress } from "../database/url.ts";
+import { Failure } from "../exit-codes.ts";
+import type { Log } from "../log.ts";
+import { runCommand, type CommandEnd } from "../process/run-migration.ts";
+import { unlessStopped, type Signals } from "../process/signals.ts";
+import type { Environment, Settings, Words } from "../settings.ts";
+import { inspect, type History } from "./alembic/inspect.ts";
+import { describeProgress, stateDetails, type State } from "./state.ts";
+
+/** What every step of the boot needs. */
+export interface Context {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly signals: Signals;
+}
+
+const blockerCheckMs = 5_000;
+const blockerReportMs = 15_000;
+
+/**
+ * Steps 5 and 6, under the lock: runs the migration, then asks the database itself, on a fresh connection, how far it
+ * came. Throws a Failure unless that is the target (or nobody can tell).
+ */
+export async function migrateAndVerify(
+  context: Context,
+  on: {
+    history: History;
+    address: DatabaseAddress;
+    connection: Connection;
+    words: Words;
+    before: State;
+    lock: MigrationLock;
+  },
+): Promise<void> {
+  const { settings, log, signals } = context;
+  const env = await migrationEnvironment(settings.env, on.connection);
+  const stopReporting = reportBlockers(context, on.connection, env["PGAPPNAME"] ?? "");
+  let failure: Failure | null = null;
+  try {
+    await migrate(context, on.words, env, on.lock.lost, on.before);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    failure = error;
+  } finally {
+    await stopReporting();
+  }
+
+  // From a fresh connection: exit 0 is not success, and ours may be the one that was lost.
+  const after = await inspectAfresh(on.history, on.address, {
+    timeoutMs: failure === null ? settings.waitTimeoutMs : Math.min(settings.waitTimeoutMs, 5_000),
+    stop: signals.stop,
+    log,
+  });
+  const progress = describeProgress(on.before, after);
+  if (failure !== null) {
+    const { code, message, hint, cause, details } = failure;
+    throw new Failure(code, `${message}${progress === null ? "" : `: ${progress}`}`, {
+      ...(hint === undefined ? {} : { hint }),
+      cause,
+      details: { ...details, ...stateDetails(after) },
+    });
+  }
+  signals.stop.throwIfAborted();
+  if (after.state === "cannot-tell") {
+    log.warn(
+      { event: "unverified", reason: after.reason },
+      `Cannot verify the migration: ${after.reason}`,
+    );
+    return;
+  }
+  if (after.state !== "current") {
+    throw new Failure(
+      "not-at-head",
+      `${on.words[0]} said that it succeeded, but the database is not at head: ${progress ?? `it is ${after.state}`}`,
+      {
+        hint: "look for sys.exit() in a revision, SQL before context.configure() in env.py, or another database than DATABASE_URL's",
+        details: stateDetails(after),
+      },
+    );
+  }
+  log.info(
+    { event: "migrated", ...stateDetails(after) },
+    `The database is at head ${after.heads.join(", ")}`,
+  );
+}
+
+async function inspectAfresh(
+  history: History,
+  address: DatabaseAddress,
+  options: WaitOptions,
+): Promise<State> {
+  try {
+    const connection = await waitForDatabase(address, options);
+    try {
+      return await unlessStopped(options.stop, inspect(history, connection.client));
+    } finally {
+      await connection.close();
+    }
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return { state: "cannot-tell", reason: error.message };
+  }
+}
+
+/** Runs the migration command to its end; anything but exit code 0 is a Failure. */
+export async function migrate(
+  context: Context,
+  words: Words,
+  env: Environment,
+  lockLost: AbortSignal | null,
+  before: State | null = null,
+): Promise<void> {
+  const { settings, log, signals } = context;
+  const pending = before !== null && "pending" in before ? before.pending : null;
+  log.info({ event: "migrating", command: words, pending }, "Running database migrations...");
+  const startMs = performance.now();
+  const end = await runCommand(words, {
+    env,
+    cwd: settings.cwd,
+    timeoutMs: settings.migrateTimeoutMs,
+    signals,
+    lockLost,
+    log,
+  });
+  const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+  if (end.kind === "exited" && end.code === 0) {
+    log.info(
+      { event: "command-done", command: words, seconds: Number(seconds) },
+      `${words[0]} took ${seconds} s`,
+    );
+    return;
+  }
+  throw commandFailure(context, "Migration failed! Aborting startup.", words, end);
+}
+
+/** Runs the setup steps in their order; each must exit with code 0. */
+export async function runSetup(context: Context, lock: MigrationLock | null): Promise<void> {
+  const { settings, log, signals } = context;
+  for (const words of settings.setup) {
+    log.info({ event: "setup", command: words }, `Running ${words.join(" ")}`);
+    const end = await runCommand(words, {
+      env: settings.env,
+      cwd: settings.cwd,
+      timeoutMs: 0,
+      signals,
+      lockLost: lock?.lost ?? null,
+      log,
+    });
+    if (end.kind === "exited" && end.code === 0) continue;
+    throw commandFailure(context, "A setup step failed! Aborting startup.", words, end);
+  }
+}
+
+function commandFailure(
+  { settings, signals }: Context,
+  headline: string,
+  words: Words,
+  end: CommandEnd,
+): Error {
+  const command = words.join(" ");
+  switch (end.kind) {
+    case "stopped":
+      return signals.stop.reason as Error;
+    case "exited":
+      return new Failure(
+        "migration-failed",
+        `${headline} ${command} exited with code ${end.code}`,
+        {
+          details: { command: words, exitCode: end.code },
+        },
+      );
+    case "killed":
+      return new Failure("migration-failed", `${headline} ${command} was killed by ${end.signal}`, {
+        ...(end.signal === "SIGKILL"
+          ? { hint: "a SIGKILL from nowhere is mostly the kernel's, for want of memory" }
+          : {}),
+        details: { command: words, signal: end.signal },
+      });
+    case "timed-out":
+      return new Failure(
+        "migration-timeout",
+        `${headline} ${command} took longer than ${settings.migrateTimeoutMs / 1000} s`,
+        {
+          hint: "raise --migrate-timeout, or look at what it waited for",
+          details: { command: words },
+        },
+      );
+    case "lock-lost":
+      return new Failure(
+        "lock-lost",
+        `${headline} The migration lock was lost while ${command} ran (${end.reason.message}), so it was stopped`,
+        {
+          hint: "the connection to the database broke; the next start goes on from where it came",
+          details: { command: words },
+        },
+      );
+  }
+}
+
+/**
+ * PGAPPNAME names the migration's sessions, so that blockers and orphans can be told. On PostgreSQL 14 and later
+ * PGOPTIONS makes the server notice within a second that a killed migration's client has gone. asyncpg ignores both.
+ */
+async function migrationEnvironment(
+  env: Environment,
+  { client }: Connection,
+): Promise<Environment> {
+  const { rows } = await client.query<{ direct: boolean; pid: number; known: boolean }>(
+    "select pg_backend_pid() as pid, current_setting('server_version_num')::int >= 140000 as known",
+  );
+  // A pooler refuses start-up options that it does not know.
+  const direct = rows[0]?.pid === (client as unknown as { processID: number | null }).processID;
+  const options = [
+    env["PGOPTIONS"],
+    direct && rows[0]?.known ? "-c client_connection_check_interval=1000" : undefined,
+  ];
+  const merged = options.filter(Boolean).join(" ");
+  return {
+    ...env,
+    PGAPPNAME: `${migrationApplicationPrefix}${shortHostname}`,
+    ...(merged === "" ? {} : { PGOPTIONS: merged }),
+  };
+}
+
+/** While the migration runs, says who keeps it waiting; resolves the returned function once it is quiet. */
+function reportBlockers(
+  { log }: Context,
+  { client }: Connection,
+  application: string,
+): () => Promise<void> {
+  let reportedMs = -Infinity;
+  let asking: Promise<void> = Promise.resolve();
+  const ask = async () => {
+    const blockers = await findBlockers(client, application);
+    const nowMs = performance.now();
+    if (blockers.length === 0 || nowMs - reportedMs < blockerReportMs) return;
+    reportedMs = nowMs;
+    log.warn(
+      { event: "blocked", blockers },
+      `The migration is blocked by ${blockers.map((one) => `${describeSession(one)}: ${one.query}`).join("; ")}`,
+    );
+  };
+  const timer = setInterval(() => {
+    // A lost connection is the lock's business.
+    asking = ask().catch(() => undefined);
+  }, blockerCheckMs);
+  return async () => {
+    clearInterval(timer);
+    await Promise.race([asking, sleep(1_000, undefined, { ref: false })]);
+  };
+}
