@@ -17,6 +17,7 @@ import { Client } from "pg";
 
 const password = "postgres";
 const startTimeoutMs = 60_000;
+const releaseTimeoutMs = 5000;
 const pollMs = 25;
 
 export interface Postgres {
@@ -59,13 +60,21 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     progress("making a PostgreSQL cluster");
     initialiseCluster(binaries, dataDir, account);
   }
+  await waitUntilFree(dataDir);
 
   const logFile = path.join(dataDir, "server.log");
   // Between the moment at which a free port is found and the one at which the server binds it, anyone may
   // take it: then another one is tried.
   for (let attempt = 1; ; attempt += 1) {
     const port = await findFreePort();
-    const server = launchServer({ binaries, dataDir, account, port, logFile, ...options });
+    const server = launchServer({
+      binaries,
+      dataDir,
+      account,
+      port,
+      logFile,
+      settings: options.settings ?? {},
+    });
     const watchdog = launchWatchdog(dataDir, temporary);
     const problem = await waitUntilReady(server, port);
     if (problem === null) return describeServer({ server, watchdog, port, dataDir, temporary });
@@ -235,13 +244,38 @@ function initialiseCluster(binaries: Binaries, dataDir: string, account: Account
   fs.renameSync(partial, dataDir);
 }
 
+/** The server of a run that was killed is stopped by its watchdog, which takes a moment. */
+async function waitUntilFree(dataDir: string): Promise<void> {
+  const deadline = performance.now() + releaseTimeoutMs;
+  for (let holder = readHolder(dataDir); holder !== null; holder = readHolder(dataDir)) {
+    if (performance.now() > deadline) {
+      throw new Error(
+        `cannot start PostgreSQL: a server (pid ${holder}) is running in ${dataDir} already; stop the npm start that it belongs to`,
+      );
+    }
+    await delay(pollMs);
+  }
+}
+
+/** The pid of the server that runs in the cluster, if one does. */
+function readHolder(dataDir: string): number | null {
+  try {
+    const pid = Number.parseInt(fs.readFileSync(path.join(dataDir, "postmaster.pid"), "utf8"), 10);
+    // After a crash the file is there still, and its number may be another program's by now.
+    const commandLine = spawnSync("ps", ["-o", "args=", "-p", String(pid)], { encoding: "utf8" });
+    return commandLine.error !== undefined || commandLine.stdout.includes(dataDir) ? pid : null;
+  } catch {
+    return null;
+  }
+}
+
 function launchServer(from: {
   binaries: Binaries;
   dataDir: string;
   account: Account;
   port: number;
   logFile: string;
-  settings?: Readonly<Record<string, string>>;
+  settings: Readonly<Record<string, string>>;
 }): ChildProcess {
   const settings = {
     listen_addresses: "127.0.0.1",
