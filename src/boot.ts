@@ -52,7 +52,8 @@ export async function boot(context: Context): Promise<boolean> {
       );
     }
   } finally {
-    await connection?.close();
+    // Told to stop, there is no time for goodbyes: the server gives the lock back when our process ends.
+    if (!signals.stop.aborted) await connection?.close();
   }
 
   // 7. start: the lock is released and every connection closed
@@ -158,7 +159,7 @@ async function runLocked(
     }
     await runSetup(context, lock);
   } finally {
-    await lock.release();
+    if (!signals.stop.aborted) await lock.release();
   }
 }
 

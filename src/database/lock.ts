@@ -162,12 +162,11 @@ function keepLock(connection: Connection, pooled: boolean): MigrationLock {
   const lost = new AbortController();
   const lose = () => lost.abort(connection.lost.reason);
   connection.lost.addEventListener("abort", lose, { once: true });
-  let beating: Promise<unknown> = Promise.resolve();
   const timer = setInterval(() => {
     const silence = setTimeout(() => {
       lost.abort(new Error(`the server has not answered for ${heartbeatTimeoutMs / 1000} s`));
     }, heartbeatTimeoutMs);
-    beating = client
+    void client
       .query("select 1")
       .catch((error: unknown) => lost.abort(error))
       .finally(() => clearTimeout(silence));
@@ -178,8 +177,14 @@ function keepLock(connection: Connection, pooled: boolean): MigrationLock {
       clearInterval(timer);
       connection.lost.removeEventListener("abort", lose);
       if (lost.signal.aborted) return;
-      await beating;
-      await client.query(pooled ? "commit" : `select pg_advisory_unlock(${migrationLockKey})`);
+      const unlock = client.query(
+        pooled ? "commit" : `select pg_advisory_unlock(${migrationLockKey})`,
+      );
+      // A server that does not answer gives the lock back when it notices that we have gone.
+      await Promise.race([
+        unlock.catch(() => undefined),
+        sleep(heartbeatTimeoutMs, undefined, { ref: false }),
+      ]);
     },
   };
 }

@@ -1,0 +1,135 @@
+// Runs the built dist/entrypoint.js as a user would, and tells what it printed. Tests wait for a log event
+// or for the end, never for a time.
+
+import { spawn, type ChildProcess } from "node:child_process";
+import { EventEmitter, once } from "node:events";
+import { existsSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { onTestFinished } from "vitest";
+
+const root = join(import.meta.dirname, "../..");
+
+export const bundle = join(root, "dist/entrypoint.js");
+export const blogDirectory = join(root, "docker/backend");
+
+/** The Python whose Alembic the tests use. */
+export const python = resolve(
+  root,
+  process.env["ENTRYPOINT_TEST_PYTHON"] ?? join(".venv", "bin", "python"),
+);
+
+/** The advisory lock's key. Written down a second time on purpose: images of every version must agree on it. */
+export const migrationLockKey = "7308907280281399145";
+
+export interface LogLine {
+  level: string;
+  event: string;
+  msg: string;
+  [detail: string]: unknown;
+}
+
+export interface Run {
+  readonly process: ChildProcess;
+  readonly pid: number;
+  /** Standard output so far. */
+  stdout(): string;
+  /** All of standard error so far: our lines and the migration's. */
+  stderr(): string;
+  /** Our own lines so far. */
+  lines(): LogLine[];
+  /** The first line of this event, now or later; rejects when the process ends without one. */
+  event(name: string): Promise<LogLine>;
+  /** Resolves when standard output or standard error holds the text. */
+  printed(text: string): Promise<void>;
+  /** Exit code, or the name of the signal; `ms` is the time from the start. */
+  ended: Promise<{ code: number | null; signal: NodeJS.Signals | null; ms: number }>;
+}
+
+export interface RunOptions {
+  cwd?: string;
+  env?: Record<string, string | undefined>;
+  /** The Node to run it with; the one that runs the tests otherwise. */
+  node?: string;
+}
+
+/** A plain environment: no setting of the test's own reaches the program. */
+export function plainEnvironment(
+  extra: Record<string, string | undefined> = {},
+): NodeJS.ProcessEnv {
+  return {
+    PATH: `${dirname(python)}:/usr/local/bin:/usr/bin:/bin`,
+    HOME: "/tmp",
+    LANG: "C.UTF-8",
+    PYTHONDONTWRITEBYTECODE: "1",
+    ...extra,
+  };
+}
+
+/** Starts the bundle; it is killed when the test ends, if it still runs. */
+export function startEntrypoint(args: readonly string[], options: RunOptions = {}): Run {
+  if (!existsSync(bundle)) throw new Error("dist/entrypoint.js is missing: npm run build");
+  const startMs = performance.now();
+  const child = spawn(options.node ?? process.execPath, [bundle, ...args], {
+    cwd: options.cwd ?? blogDirectory,
+    env: plainEnvironment(options.env),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  const printing = new EventEmitter().setMaxListeners(0);
+  child.stdout.on("data", (data: Buffer) => {
+    stdout += data.toString();
+    printing.emit("more");
+  });
+  child.stderr.on("data", (data: Buffer) => {
+    stderr += data.toString();
+    printing.emit("more");
+  });
+  const ended = once(child, "close").then(([code, signal]: unknown[]) => ({
+    code: code as number | null,
+    signal: signal as NodeJS.Signals | null,
+    ms: performance.now() - startMs,
+  }));
+  onTestFinished(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+    await ended;
+  });
+
+  const lines = (): LogLine[] =>
+    stderr
+      .split("\n")
+      .slice(0, -1)
+      .filter((line) => line.startsWith("{"))
+      .map((line) => JSON.parse(line) as LogLine);
+  const until = async <T>(look: () => T | undefined, what: string): Promise<T> => {
+    for (;;) {
+      const found = look();
+      if (found !== undefined) return found;
+      const end = await Promise.race([once(printing, "more").then(() => null), ended]);
+      if (end === null) continue;
+      const last = look();
+      if (last !== undefined) return last;
+      throw new Error(`ended with ${end.code ?? end.signal} before ${what}:\n${stderr}`);
+    }
+  };
+  return {
+    process: child,
+    pid: child.pid ?? 0,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    lines,
+    event: (name) => until(() => lines().find((line) => line.event === name), `event ${name}`),
+    printed: (text) =>
+      until(() => (`${stdout}${stderr}`.includes(text) ? true : undefined), text).then(
+        () => undefined,
+      ),
+    ended,
+  };
+}
+
+/** Runs the bundle to its end. */
+export async function runEntrypoint(args: readonly string[], options: RunOptions = {}) {
+  const run = startEntrypoint(args, options);
+  const { code, signal, ms } = await run.ended;
+  return { code, signal, ms, stdout: run.stdout(), stderr: run.stderr(), lines: run.lines() };
+}
