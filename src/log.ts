@@ -35,10 +35,26 @@ export async function createLog(format: LogFormat, level: LogLevel): Promise<Log
       sync: true,
       colorize: isatty(standardError),
       translateTime: "SYS:HH:MM:ss",
-      ignore: "event",
-      singleLine: true,
+      hideObject: true,
+      messageFormat: (line, key) => formatForPeople(line, String(line[key])),
     }),
   );
+}
+
+/** On a terminal: the message, one line for each of several problems, the cure, and the stack of an internal error. */
+function formatForPeople(line: Record<string, unknown>, message: string): string {
+  const { problems, hint, err } = line as {
+    problems?: readonly string[];
+    hint?: string;
+    err?: { stack?: string };
+  };
+  const text =
+    problems === undefined
+      ? [message]
+      : [message.slice(0, message.indexOf(": ") + 1), ...problems.map((one) => `  ${one}`)];
+  if (hint !== undefined) text.push(`  cure: ${hint}`);
+  if (err?.stack !== undefined) text.push(err.stack);
+  return text.join("\n");
 }
 
 /** For a result that was asked for: help, a dry run. */
