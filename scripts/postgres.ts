@@ -196,7 +196,7 @@ function reachableDataDir(wanted: string, account: Account, version: string): st
   const name = `${path.basename(wanted)}-${version.split(".")[0]}`;
   const parent = path.resolve(path.dirname(wanted));
   fs.mkdirSync(parent, { recursive: true });
-  const canGo = spawnSync("test", ["-x", "."], { ...account, cwd: parent }).status === 0;
+  const canGo = spawnSync("test", ["-x", parent], { ...account, cwd: "/" }).status === 0;
   return path.join(canGo ? parent : privateDir(parent), name);
 }
 

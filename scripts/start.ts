@@ -1,6 +1,6 @@
 // `npm start`: the blog on a real PostgreSQL, booted by the bundle as it would be in an image. Signals reach
 // the app only from here, and PostgreSQL is stopped after it, so that Ctrl-C ends both in order and leaves
-// nothing running.
+// nothing running. The data are in .cache/, or in the directory that the first argument names.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -15,6 +15,7 @@ import { type Postgres, startPostgres } from "./postgres.ts";
 const root = path.resolve(import.meta.dirname, "..");
 const bundle = path.join(root, "dist/entrypoint.js");
 const pythonBin = path.join(root, ".venv/bin");
+const dataDir = process.argv[2] ?? path.join(root, ".cache/postgres");
 const pollMs = 50;
 // One Ctrl-C arrives twice, from the terminal and from npm.
 const sameSignalMs = 500;
@@ -40,10 +41,7 @@ async function serve(): Promise<number> {
     if (!existsSync(needed)) throw new Error(`${needed} is missing; make it: scripts/setup`);
   }
   await checkPort(port);
-  const postgres = await startPostgres({
-    dataDir: path.join(root, ".cache/postgres"),
-    onProgress: say,
-  });
+  const postgres = await startPostgres({ dataDir, onProgress: say });
   try {
     const databaseUrl = await postgres.createDatabase("blog");
     if (stop.signal.aborted) return 0;
