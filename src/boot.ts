@@ -1,11 +1,12 @@
 // The script itself, in seven steps: wait, inspect, lock, inspect again, migrate, verify, and give back what is
 // to be started. Whatever is wrong is thrown as a Failure with the reason and the cure; nothing is started then.
 
+import pg from "pg";
 import { waitForDatabase, type Connection } from "./database/connect.ts";
 import { acquireMigrationLock } from "./database/lock.ts";
 import { waitForOrphans } from "./database/orphans.ts";
 import { BadUrl, describeAddress, parseDatabaseUrl, type DatabaseAddress } from "./database/url.ts";
-import { Failure } from "./exit-codes.ts";
+import { Failure, Stopped } from "./exit-codes.ts";
 import { printResult } from "./log.ts";
 import { inspect, readHistory, type History } from "./migrations/alembic/inspect.ts";
 import { recogniseCommand } from "./migrations/command.ts";
@@ -23,14 +24,7 @@ export async function boot(context: Context): Promise<boolean> {
   const address = findDatabase(context, history);
 
   // 1. wait
-  const connection =
-    address === null
-      ? null
-      : await waitForDatabase(address, {
-          timeoutMs: settings.waitTimeoutMs,
-          stop: signals.stop,
-          log,
-        });
+  const connection = address === null ? null : await openConnection(context, address);
   try {
     // 2. inspect, without a lock
     const first = await unlessStopped(signals.stop, inspectNow(history, connection));
@@ -51,6 +45,8 @@ export async function boot(context: Context): Promise<boolean> {
         `Nothing to migrate: the database is at head ${first.heads.join(", ")}`,
       );
     }
+  } catch (error) {
+    throw explainDatabaseError(error, connection);
   } finally {
     // Told to stop, there is no time for goodbyes: the server gives the lock back when our process ends.
     if (!signals.stop.aborted) await connection?.close();
@@ -98,6 +94,29 @@ function findDatabase({ settings, log }: Context, history: History | null): Data
   return settings.fallbackDatabase;
 }
 
+async function openConnection(
+  { settings, signals, log }: Context,
+  address: DatabaseAddress,
+): Promise<Connection> {
+  return waitForDatabase(address, {
+    timeoutMs: settings.waitTimeoutMs,
+    stop: signals.stop,
+    log,
+  });
+}
+
+/** What the server says against one of our own statements is for the user to mend, and no internal error. */
+function explainDatabaseError(error: unknown, connection: Connection | null): unknown {
+  const lost = connection?.lost.aborted === true;
+  if (!(error instanceof pg.DatabaseError || (lost && error instanceof Error))) return error;
+  if (error instanceof Failure || error instanceof Stopped) return error;
+  const what = lost ? "the connection to the database was lost" : "the database refuses a query";
+  return new Failure("database-unavailable", `${what}: ${error.message}`, {
+    cause: error,
+    hint: lost ? "start again: nothing is half done" : "the role must be able to read the catalog",
+  });
+}
+
 async function inspectNow(
   history: History | null,
   connection: Connection | null,
@@ -123,7 +142,7 @@ async function runLocked(
   on: { history: History | null; address: DatabaseAddress; connection: Connection },
 ): Promise<void> {
   const { settings, log, signals } = context;
-  const { history, connection } = on;
+  const { history, address, connection } = on;
   const startMs = performance.now();
 
   // 3. lock
@@ -135,6 +154,7 @@ async function runLocked(
       if (settings.setup.length > 0 || settings.alwaysMigrate || history === null) return true;
       return (await inspect(history, connection.client)).state !== "current";
     },
+    connectAgain: () => openConnection(context, address),
   });
   if (answer.kind === "not-needed") {
     log.info({ event: "current" }, "Another replica has migrated: the database is at head");

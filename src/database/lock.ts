@@ -45,11 +45,15 @@ export async function acquireMigrationLock(
     stop: AbortSignal;
     log: Log;
     stillNeeded: () => Promise<boolean>;
+    /** Opens another connection to the same database. */
+    connectAgain: () => Promise<Connection>;
   },
 ): Promise<LockAnswer> {
   const { client } = connection;
   const { timeoutMs, stop, log } = options;
   const pooled = await unlessStopped(stop, prepareSession(connection));
+  // The transaction that holds the lock must do nothing else: whatever it reads stays locked until its end.
+  const own = pooled ? await options.connectAgain() : connection;
   if (pooled) {
     log.warn(
       { event: "pooler" },
@@ -59,11 +63,14 @@ export async function acquireMigrationLock(
   const start = performance.now();
   let reportedMs = -Infinity;
   for (let attempt = 0; ; attempt++) {
-    if (await unlessStopped(stop, tryLock(connection, pooled))) {
+    if (await unlessStopped(stop, tryLock(own, pooled))) {
       log.debug({ event: "locked" }, "Holding the migration lock");
-      return { kind: "acquired", lock: keepLock(connection, pooled) };
+      return { kind: "acquired", lock: keepLock(own, pooled) };
     }
-    if (!(await unlessStopped(stop, options.stillNeeded()))) return { kind: "not-needed" };
+    if (!(await unlessStopped(stop, options.stillNeeded()))) {
+      if (pooled) await own.close();
+      return { kind: "not-needed" };
+    }
 
     const waitedMs = performance.now() - start;
     if (waitedMs >= timeoutMs) {
@@ -181,10 +188,9 @@ function keepLock(connection: Connection, pooled: boolean): MigrationLock {
         pooled ? "commit" : `select pg_advisory_unlock(${migrationLockKey})`,
       );
       // A server that does not answer gives the lock back when it notices that we have gone.
-      await Promise.race([
-        unlock.catch(() => undefined),
-        sleep(heartbeatTimeoutMs, undefined, { ref: false }),
-      ]);
+      const patience = sleep(heartbeatTimeoutMs, undefined, { ref: false });
+      await Promise.race([unlock.catch(() => undefined), patience]);
+      if (pooled) await connection.close();
     },
   };
 }

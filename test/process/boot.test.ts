@@ -16,6 +16,7 @@ import {
   type RunOptions,
 } from "./entrypoint.ts";
 import { connectClient, createTestDatabase } from "./postgres.ts";
+import { greetAsPooler, startProxy } from "./proxy.ts";
 import { createProject } from "./project.ts";
 
 /** A directory with an `alembic` that only writes a mark, first on PATH. */
@@ -157,6 +158,32 @@ describe("replicas", () => {
     expect((await run.event("lock-wait")).msg).toContain("somebody else");
     await client.query(`select pg_advisory_unlock(${migrationLockKey})`);
     expect((await run.ended).code).toBe(0);
+  });
+});
+
+describe("behind a transaction pooler", () => {
+  test("warns, and holds the lock by a transaction that the migration does not stumble over", async () => {
+    const url = await createTestDatabase();
+    const { url: DATABASE_URL } = await startProxy(url, greetAsPooler);
+    const cwd = createProject([
+      {
+        id: "a1",
+        upgrade: 'op.execute("alter table alembic_version alter version_num type text")',
+      },
+      {
+        id: "b2",
+        upgrade: `op.execute("create table t (id int)")\nwith op.get_context().autocommit_block():\n    op.execute("create index concurrently i on t (id)")`,
+      },
+    ]);
+    const options: RunOptions = { cwd, env: { DATABASE_URL } };
+    const runs = await Promise.all(
+      Array.from({ length: 4 }, () => runEntrypoint(["migrate"], options)),
+    );
+    expect(runs.map((run) => run.code)).toEqual([0, 0, 0, 0]);
+    expect(
+      runs.filter((run) => run.stderr.includes("Running database migrations...")),
+    ).toHaveLength(1);
+    expect(runs.flatMap((run) => run.lines.map((line) => line.event))).toContain("pooler");
   });
 });
 

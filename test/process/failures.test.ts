@@ -1,7 +1,6 @@
 // Each row of the exit-code table, provoked for real. Whatever fails: the app is never started, the code is the
 // row's own, and one line says what is wrong and what cures it.
 
-import { createServer, connect as connectTcp, type Socket } from "node:net";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +8,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { findFreePort } from "../../scripts/postgres.ts";
 import { migrationLockKey, runEntrypoint, startEntrypoint } from "./entrypoint.ts";
 import { connectClient, createTestDatabase } from "./postgres.ts";
+import { startProxy } from "./proxy.ts";
 import { createProject, type RevisionFile } from "./project.ts";
 
 const app = ["echo", "the app was started"];
@@ -184,17 +184,27 @@ test("85: the loss of the lock stops the migration", async () => {
 });
 
 test("85: a server that falls silent is noticed", async () => {
-  const url = new URL(await createTestDatabase());
+  const proxy = await startProxy(await createTestDatabase());
   const cwd = createProject([{ id: "a1", upgrade: 'print("asleep", flush=True)\ntime.sleep(60)' }]);
-  const proxy = await startProxy(Number(url.port));
-  const proxied = new URL(url);
-  proxied.port = String(proxy.port);
-  const run = startEntrypoint(app, { cwd, env: { DATABASE_URL: proxied.href } });
+  const run = startEntrypoint(app, { cwd, env: { DATABASE_URL: proxy.url } });
   await run.printed("asleep");
   proxy.swallow();
   const { code } = await run.ended;
   expect(code).toBe(85);
   expect(run.lines().at(-1)?.msg).toContain("has not answered for 10 s");
+});
+
+test("69: a connection that breaks while queueing for the lock", async () => {
+  const url = await createTestDatabase();
+  const holder = await connectClient(url);
+  await holder.query(`select pg_advisory_lock(${migrationLockKey})`);
+  const run = startEntrypoint(app, { env: { DATABASE_URL: url } });
+  await run.event("lock-wait");
+  await holder.query(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'entrypoint %' and datname = current_database()",
+  );
+  expect((await run.ended).code).toBe(69);
+  expect(run.lines().at(-1)?.msg).toContain("the connection to the database was lost");
 });
 
 test("124: a migration that takes too long is stopped, and its group with it", async () => {
@@ -234,29 +244,3 @@ test("an application that cannot be found leaves the database untouched", async 
   ).query("select from pg_class where relname = 'alembic_version'");
   expect(rows).toEqual([]);
 });
-
-/** A TCP proxy to a local port, which can begin to swallow everything while the connections stay open. */
-async function startProxy(target: number): Promise<{ port: number; swallow: () => void }> {
-  const sockets: Socket[] = [];
-  let open = true;
-  const server = createServer((near) => {
-    const far = connectTcp(target, "127.0.0.1");
-    sockets.push(near, far);
-    for (const [from, to] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      from.on("data", (data) => open && to.write(data));
-      from.on("error", () => to.destroy());
-      from.on("close", () => to.destroy());
-    }
-  });
-  onTestFinished(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return { port: address.port, swallow: () => (open = false) };
-}
