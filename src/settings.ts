@@ -21,7 +21,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export type Words = readonly [string, ...string[]];
 
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
-export type DatabaseSetting =
+type DatabaseSetting =
   | { readonly kind: "address"; readonly address: DatabaseAddress; readonly from: string }
   | { readonly kind: "foreign"; readonly dialect: string; readonly from: string };
 

@@ -74,7 +74,7 @@ export async function readVersionRows(
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
     // Dropped in this moment, no such column, no right to read it: Alembic will say what it makes of that.
-    if (code !== undefined && /^42/.test(code)) {
+    if (code !== undefined && code.startsWith("42")) {
       return { kind: "cannot-tell", reason: `the rows of ${qualified} cannot be read: ${message}` };
     }
     throw error;

@@ -90,8 +90,7 @@ export async function runCommand(
     const result = await child;
     if (ended !== null) return ended;
     if (result.exitCode !== undefined) return { kind: "exited", code: result.exitCode };
-    if (result.signal !== undefined)
-      return { kind: "killed", signal: result.signal as NodeJS.Signals };
+    if (result.signal !== undefined) return { kind: "killed", signal: result.signal };
     throw result.cause ?? new Error(`cannot start ${words[0]}`);
   } finally {
     for (const timer of timers) clearTimeout(timer);

@@ -21,7 +21,7 @@ export const python = resolve(
 /** The advisory lock's key. Written down a second time on purpose: images of every version must agree on it. */
 export const migrationLockKey = "7308907280281399145";
 
-export interface LogLine {
+interface LogLine {
   level: string;
   event: string;
   msg: string;
