@@ -161,6 +161,44 @@ describe("replicas", () => {
   });
 });
 
+describe("the migration's session", () => {
+  test("is named, and keeps the PGOPTIONS that the user has set", async () => {
+    const DATABASE_URL = await createTestDatabase();
+    const settings = ["application_name", "client_connection_check_interval", "work_mem"];
+    const cwd = createProject([
+      {
+        id: "a1",
+        upgrade: settings
+          .map(
+            (name) => `print(op.get_bind().exec_driver_sql("show ${name}").scalar(), flush=True)`,
+          )
+          .join("\n"),
+      },
+    ]);
+    const run = await runEntrypoint(["migrate"], {
+      cwd,
+      env: { DATABASE_URL, PGOPTIONS: "-c work_mem=7MB" },
+    });
+    expect(run.stdout).toMatch(/^entrypoint-migration \S+\n1s\n7MB\n$/);
+  });
+
+  test("is blocked by another one, which is named", async () => {
+    const DATABASE_URL = await createTestDatabase();
+    const cwd = createProject([
+      { id: "a1", upgrade: 'op.execute("alter table busy add column c int")' },
+    ]);
+    const client = await connectClient(DATABASE_URL);
+    await client.query(
+      "create table busy (id int); set application_name = 'nightly report'; begin",
+    );
+    await client.query("select from busy");
+    const run = startEntrypoint(["migrate"], { cwd, env: { DATABASE_URL } });
+    expect((await run.event("blocked")).msg).toContain("(nightly report, user postgres");
+    await client.query("commit");
+    expect((await run.ended).code).toBe(0);
+  });
+});
+
 describe("behind a transaction pooler", () => {
   test("warns, and holds the lock by a transaction that the migration does not stumble over", async () => {
     const url = await createTestDatabase();
