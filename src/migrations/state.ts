@@ -83,7 +83,7 @@ export function describeProgress(before: State, after: State): string | null {
   const total = before.pending.length;
   const left = "pending" in after ? after.pending : [];
   const applied = total - (after.state === "current" ? 0 : left.length);
-  const at = after.current.length === 0 ? "still empty" : `at ${after.current.join(", ")}`;
+  const at = after.current.length === 0 ? "at no revision" : `at ${after.current.join(", ")}`;
   const from = before.current.length === 0 ? "the beginning" : before.current.join(", ");
   return `${total} ${total === 1 ? "was" : "were"} pending, ${applied} ${applied === 1 ? "was" : "were"} applied: the database is ${at}, between ${from} and head ${after.heads.join(", ")}`;
 }

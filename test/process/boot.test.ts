@@ -188,9 +188,9 @@ describe("the migration's session", () => {
       { id: "a1", upgrade: 'op.execute("alter table busy add column c int")' },
     ]);
     const client = await connectClient(DATABASE_URL);
-    await client.query(
-      "create table busy (id int); set application_name = 'nightly report'; begin",
-    );
+    await client.query("create table busy (id int)");
+    await client.query("set application_name = 'nightly report'");
+    await client.query("begin");
     await client.query("select from busy");
     const run = startEntrypoint(["migrate"], { cwd, env: { DATABASE_URL } });
     expect((await run.event("blocked")).msg).toContain("(nightly report, user postgres");
