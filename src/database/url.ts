@@ -3,6 +3,7 @@
 // The grammar follows SQLAlchemy's, so that a password which works in the app works here.
 
 import { readFileSync } from "node:fs";
+import { isIPv6 } from "node:net";
 import type { ConnectionOptions as TlsOptions } from "node:tls";
 
 const tlsModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
@@ -37,9 +38,10 @@ export type UrlAnswer =
 /** What a malformed URL says; the URL itself is never in the message, since it holds a password. */
 export class BadUrl extends Error {}
 
-// A raw `#` or `/` may stand in a password, and the first `@` ends it: SQLAlchemy reads it so.
+// A raw `#` or `/` may stand in a password, and the first `@` ends it; one in the user's name (Azure's
+// user@server) is part of that: SQLAlchemy reads it so.
 const urlPattern =
-  /^(?<scheme>[a-z][\w+.-]*):\/\/(?:(?<user>[^:/?@]*)(?::(?<password>[^@]*))?@)?(?<hosts>[^/?]*)(?:\/(?<database>[^?]*))?(?:\?(?<query>.*))?$/is;
+  /^(?<scheme>[a-z][\w+.-]*):\/\/(?:(?<user>[^:/]*)(?::(?<password>[^@]*))?@)?(?<hosts>[^/?]*)(?:\/(?<database>[^?]*))?(?:\?(?<query>.*))?$/is;
 
 /** Reads a SQLAlchemy or libpq URL, or libpq's `host=… dbname=…`. Throws BadUrl. */
 export function parseDatabaseUrl(
@@ -47,10 +49,10 @@ export function parseDatabaseUrl(
   env: Readonly<Record<string, string | undefined>> = {},
 ): UrlAnswer {
   const trimmed = text.trim();
-  if (!trimmed.includes("://") && /^\w+\s*=/.test(trimmed)) {
+  if (/^\w+\s*=/.test(trimmed)) {
     return {
       kind: "postgres",
-      address: addressFrom(parseKeywords(trimmed), [], env),
+      address: addressFrom(parseKeywords(trimmed), "", env),
       warnings: [],
     };
   }
@@ -63,26 +65,25 @@ export function parseDatabaseUrl(
   if (dialect !== "postgresql" && dialect !== "postgres") return { kind: "foreign", dialect };
 
   const parameters = new Map<string, string>();
-  const hosts: string[] = [];
-  for (const [name, value] of new URLSearchParams((parts["query"] ?? "").replaceAll("+", "%2B"))) {
-    if (name === "host") hosts.push(...value.split(","));
-    else parameters.set(name, value);
-  }
   for (const [name, value] of [
     ["user", parts["user"]],
     ["password", parts["password"]],
     ["dbname", parts["database"]],
   ] as const) {
-    if (value !== undefined && value !== "") parameters.set(name, decode(value, name));
+    if (value !== undefined) parameters.set(name, decode(value));
   }
-  const fromAuthority = (parts["hosts"] ?? "").split(",").filter((host) => host !== "");
+  // What the query says beats what stands before it, for SQLAlchemy and for libpq; `host` alone may be repeated.
+  for (const [name, value] of new URLSearchParams(parts["query"] ?? "")) {
+    if (value === "") continue;
+    const repeated = name === "host" ? parameters.get("host") : undefined;
+    parameters.set(name, repeated === undefined ? value : `${repeated},${value}`);
+  }
+  // pg8000's way to a socket: `unix_sock=/cloudsql/name/.s.PGSQL.5432`.
+  const socket = /^(.+)\/\.s\.PGSQL\.(\d+)$/.exec(parameters.get("unix_sock") ?? "");
+  if (socket !== null) parameters.set("host", socket[1] ?? "").set("port", socket[2] ?? "");
   return {
     kind: "postgres",
-    address: addressFrom(
-      parameters,
-      [...fromAuthority.map((host) => decode(host, "host")), ...hosts],
-      env,
-    ),
+    address: addressFrom(parameters, parts["hosts"] ?? "", env),
     warnings:
       dialect === "postgres"
         ? ["SQLAlchemy 1.4 and later reject postgres:// in a URL: write postgresql://"]
@@ -95,12 +96,14 @@ export function addressFromEnvironment(
   env: Readonly<Record<string, string | undefined>>,
 ): DatabaseAddress | null {
   if (!env["PGHOST"] && !env["PGDATABASE"]) return null;
-  return addressFrom(new Map(), [], env);
+  return addressFrom(new Map(), "", env);
 }
 
 /** `postgresql://blog@db:5432/blog`, without the password. */
 export function describeAddress(address: DatabaseAddress): string {
-  const hosts = address.hosts.map(({ host, port }) => `${host}:${port}`).join(",");
+  const hosts = address.hosts
+    .map(({ host, port }) => `${isIPv6(host) ? `[${host}]` : host}:${port}`)
+    .join(",");
   return `postgresql://${address.user ?? ""}${address.user ? "@" : ""}${hosts}/${address.database ?? ""}`;
 }
 
@@ -128,28 +131,33 @@ function readTlsFile(path: string): Buffer {
 
 function addressFrom(
   parameters: ReadonlyMap<string, string>,
-  hostWords: readonly string[],
+  authority: string,
   env: Readonly<Record<string, string | undefined>>,
 ): DatabaseAddress {
   const get = (name: string, variable: string) =>
     parameters.get(name) || env[variable] || undefined;
+  const named = authority.split(",").filter((word) => word !== "");
+  const ports = (get("port", "PGPORT") ?? "").split(",");
+  const portOf = (index: number) => ports[index] || ports[0] || "5432";
+  const { PGHOSTADDR, PGHOST } = env;
   const words =
-    hostWords.length > 0
-      ? hostWords
-      : (get("hostaddr", "PGHOSTADDR") ?? get("host", "PGHOST") ?? "localhost").split(",");
-  const ports = (get("port", "PGPORT") ?? "5432").split(",");
-  const hosts = words.map((word, index) => parseHost(word, ports[index] ?? ports[0] ?? "5432"));
+    parameters.get("hostaddr") ||
+    parameters.get("host") ||
+    (named.length === 0 && (PGHOSTADDR || PGHOST || "localhost"));
+  const hosts = words
+    ? words.split(",").map((word, index) => parseHost(word, portOf(index)))
+    : named.map((word, index) => parseAuthorityHost(word, portOf(index), parameters.has("port")));
   const ca = get("sslrootcert", "PGSSLROOTCERT");
   const cert = get("sslcert", "PGSSLCERT");
   const key = get("sslkey", "PGSSLKEY");
-  const session = parameters.get("target_session_attrs") ?? env["PGTARGETSESSIONATTRS"] ?? "any";
+  const session = get("target_session_attrs", "PGTARGETSESSIONATTRS");
   return {
     hosts,
     user: get("user", "PGUSER"),
     password: get("password", "PGPASSWORD"),
     database: get("dbname", "PGDATABASE"),
     tlsMode: parseTlsMode(
-      parameters.get("sslmode") ?? parameters.get("ssl") ?? env["PGSSLMODE"],
+      parameters.get("sslmode") || parameters.get("ssl") || env["PGSSLMODE"],
       ca,
     ),
     tlsFiles: {
@@ -174,13 +182,20 @@ function parseTlsMode(text: string | undefined, ca: string | undefined): TlsMode
   return mode;
 }
 
+/** A host before the path: its name is percent-encoded, and a socket's directory looks like `%2Frun`. */
+function parseAuthorityHost(word: string, defaultPort: string, overridden: boolean): Host {
+  // The tail of a password, which is not to be repeated as a host's name.
+  if (word.includes("@")) throw new BadUrl("the password or the host holds an @: write it as %40");
+  const { host, port } = parseHost(word, defaultPort);
+  return { host: decode(host), port: overridden ? parsePort(defaultPort) : port };
+}
+
 function parseHost(word: string, defaultPort: string): Host {
   if (word.startsWith("/") || word.startsWith("@"))
     return { host: word, port: parsePort(defaultPort) };
   const match = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d*))?$/.exec(word);
   // A bare IPv6 address is full of colons, and libpq's host= takes it so.
-  if (match === null && /^[0-9a-f:.]+$/i.test(word))
-    return { host: word, port: parsePort(defaultPort) };
+  if (match === null && isIPv6(word)) return { host: word, port: parsePort(defaultPort) };
   if (match === null)
     throw new BadUrl("the host is not of the form name:port, or the port is not a number");
   return { host: match[1] ?? (match[2] || "localhost"), port: parsePort(match[3] || defaultPort) };
@@ -188,26 +203,24 @@ function parseHost(word: string, defaultPort: string): Host {
 
 function parsePort(text: string): number {
   const port = Number(text);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-    throw new BadUrl(`the port is ${text}; allowed: 1 to 65535`);
+  if (!/^\s*\d+\s*$/.test(text) || port < 1 || port > 65_535) {
+    // Not repeated: where the @ is forgotten, it is a password of digits.
+    throw new BadUrl("the port is not a number from 1 to 65535");
   }
   return port;
 }
 
-function decode(text: string, what: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    // SQLAlchemy leaves a stray % as it stands, and so it works in the app.
-    if (what === "password" || what === "user") return text;
-    throw new BadUrl(`the ${what} holds a % that is not followed by two hexadecimal digits`);
-  }
+/** As Python's unquote: a stray % stands for itself, and so it works in the app. */
+function decode(text: string): string {
+  return text.replaceAll(/(?:%[0-9a-f]{2})+/gi, (bytes) =>
+    Buffer.from(bytes.replaceAll("%", ""), "hex").toString(),
+  );
 }
 
 /** libpq's `host=db dbname='my blog'`: single quotes, backslash escapes, spaces around `=`. */
 function parseKeywords(text: string): Map<string, string> {
   const parameters = new Map<string, string>();
-  const pair = /\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s\\']|\\.)*))(?=\s|$)/gsy;
+  const pair = /\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(?!')((?:[^\s\\]|\\.)*))(?=\s|$)/gsy;
   let end = 0;
   for (let match = pair.exec(text); match !== null; match = pair.exec(text)) {
     parameters.set(match[1] ?? "", (match[2] ?? match[3] ?? "").replaceAll(/\\(.)/gs, "$1"));
