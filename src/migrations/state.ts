@@ -79,11 +79,12 @@ export function describeState(state: State): string {
 
 /** `3 were pending, 1 was applied: the database is at X, between A and head B` */
 export function describeProgress(before: State, after: State): string | null {
-  if (!("pending" in before) || after.state === "cannot-tell") return null;
+  if (!("pending" in before)) return null;
+  if (after.state !== "current" && !("pending" in after)) return null;
   const total = before.pending.length;
-  const left = "pending" in after ? after.pending : [];
-  const applied = total - (after.state === "current" ? 0 : left.length);
-  const at = after.current.length === 0 ? "at no revision" : `at ${after.current.join(", ")}`;
+  const left = new Set("pending" in after ? after.pending : []);
+  const applied = before.pending.filter((id) => !left.has(id)).length;
+  const at = after.current.length === 0 ? "no revision" : after.current.join(", ");
   const from = before.current.length === 0 ? "the beginning" : before.current.join(", ");
-  return `${total} ${total === 1 ? "was" : "were"} pending, ${applied} ${applied === 1 ? "was" : "were"} applied: the database is ${at}, between ${from} and head ${after.heads.join(", ")}`;
+  return `${total} ${total === 1 ? "was" : "were"} pending, ${applied} ${applied === 1 ? "was" : "were"} applied: the database is at ${at}, between ${from} and head ${after.heads.join(", ")}`;
 }

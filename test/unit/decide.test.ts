@@ -1,0 +1,122 @@
+// What each state means for a boot: to migrate, to start as it is, or to stop with an exit code and a
+// cure of its own.
+
+import { expect, test } from "vitest";
+import { exitCodes, type Failure } from "../../src/exit-codes.ts";
+import { decide } from "../../src/migrations/decide.ts";
+import type { State } from "../../src/migrations/state.ts";
+import { readSettings, type Flags } from "../../src/settings.ts";
+
+const settingsOf = (flags: Flags = {}) =>
+  readSettings({ command: "run", flags, app: ["app"] }, {}, "/srv");
+
+const current: State = { state: "current", current: ["c3"], heads: ["c3"] };
+const ahead: State = { state: "ahead", current: ["z9"], heads: ["c3"], unknown: ["z9"] };
+const overlapping: State = {
+  state: "overlapping",
+  current: ["a1", "b2"],
+  heads: ["c3"],
+  overlap: ["a1", "b2"],
+};
+const multipleHeads: State = { state: "multiple-heads", current: ["a1"], heads: ["b2", "c3"] };
+
+function failureOf(state: State, flags: Flags = {}): Failure {
+  const plan = decide(settingsOf(flags), state);
+  if (plan.kind !== "fail") throw new Error(`${state.state} does not fail`);
+  return plan.failure;
+}
+
+test("a database at head is started from as it is", () => {
+  expect(decide(settingsOf(), current)).toEqual({
+    kind: "go",
+    migrate: false,
+    warning: null,
+    state: "current",
+  });
+});
+
+test("--always-migrate migrates a database at head", () => {
+  expect(decide(settingsOf({ alwaysMigrate: true }), current)).toMatchObject({ migrate: true });
+});
+
+test("without a migration command nothing is migrated, not even with --always-migrate", () => {
+  expect(decide(settingsOf({ noMigrate: true, alwaysMigrate: true }), null)).toEqual({
+    kind: "go",
+    migrate: false,
+    warning: null,
+    state: "none",
+  });
+});
+
+test("a database that is behind is migrated", () => {
+  const behind: State = { state: "behind", current: [], heads: ["c3"], pending: ["c3"] };
+  expect(decide(settingsOf(), behind)).toEqual({
+    kind: "go",
+    migrate: true,
+    warning: null,
+    state: "behind",
+  });
+});
+
+test("an unstamped database is migrated, with a warning", () => {
+  const unstamped: State = { state: "unstamped", current: [], heads: ["c3"], pending: ["c3"] };
+  expect(decide(settingsOf(), unstamped)).toMatchObject({
+    kind: "go",
+    migrate: true,
+    state: "unstamped",
+    warning: expect.stringContaining("alembic stamp"),
+  });
+});
+
+test("where nothing can be told the command is run, with the reason", () => {
+  expect(decide(settingsOf(), { state: "cannot-tell", reason: "no DATABASE_URL" })).toMatchObject({
+    kind: "go",
+    migrate: true,
+    warning: expect.stringContaining("no DATABASE_URL"),
+  });
+});
+
+test("80: a database that is ahead stops the boot, with both cures", () => {
+  const { code, message, hint, details } = failureOf(ahead);
+  expect(exitCodes[code]).toBe(80);
+  expect(message).toContain("it is at z9");
+  expect(hint).toContain("--on-ahead start");
+  expect(details).toEqual({ ...ahead });
+});
+
+test("--on-ahead start starts from a database that is ahead, with a warning", () => {
+  expect(decide(settingsOf({ onAhead: "start" }), ahead)).toMatchObject({
+    kind: "go",
+    migrate: false,
+    warning: expect.stringContaining("z9"),
+  });
+});
+
+test("--on-ahead start never migrates a database that is ahead, not even with --always-migrate", () => {
+  const settings = settingsOf({ onAhead: "start", alwaysMigrate: true });
+  expect(decide(settings, ahead)).toMatchObject({ kind: "go", migrate: false });
+});
+
+test("82: overlapping rows stop the boot, and the cure names the ancestor's row", () => {
+  const { code, message, hint, details } = failureOf(overlapping);
+  expect(exitCodes[code]).toBe(82);
+  expect(message).toContain("both a1 and b2");
+  expect(hint).toContain("delete the row a1");
+  expect(details).toEqual({ ...overlapping });
+});
+
+test("83: several heads stop the boot, and the cure joins them or takes all", () => {
+  const { code, message, hint, details } = failureOf(multipleHeads);
+  expect(exitCodes[code]).toBe(83);
+  expect(message).toContain("2 heads (b2, c3)");
+  expect(hint).toContain("alembic merge heads");
+  expect(hint).toContain("alembic upgrade heads");
+  expect(details).toEqual({ ...multipleHeads });
+});
+
+test.each([ahead, overlapping, multipleHeads])(
+  "--always-migrate does not migrate a database that is $state",
+  (state) => {
+    expect(failureOf(state, { alwaysMigrate: true }).code).toBe(state.state);
+  },
+);
