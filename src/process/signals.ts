@@ -47,7 +47,11 @@ export function catchSignals(source: SignalSource = process): Signals {
 
 /** Waits for whichever comes first: the promise, or the signal that ends the boot, thrown as Stopped. */
 export async function unlessStopped<T>(stop: AbortSignal, promise: Promise<T>): Promise<T> {
-  stop.throwIfAborted();
+  if (stop.aborted) {
+    // Nobody waits for it any more, and a rejection that nobody handles would end the process.
+    promise.catch(() => undefined);
+    throw stop.reason as Error;
+  }
   let forget = () => undefined as void;
   const stopped = new Promise<never>((_resolve, reject) => {
     const abort = () => reject(stop.reason as Error);
