@@ -1,0 +1,117 @@
+// Every command in README is run for real, in the blog's directory each against an empty
+// database of its own. A command that this file does not know is a failure.
+
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import { execa } from "execa";
+import { expect, test } from "vitest";
+
+import { blogDirectory, plainEnvironment, python } from "./entrypoint.ts";
+import { createTestDatabase } from "./postgres.ts";
+
+const root = join(import.meta.dirname, "../..");
+const readme = readFileSync(join(root, "README.md"), "utf8");
+const head = "0005_require_word_count";
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  version: string;
+};
+
+/** Exit code 0 unless `code` says otherwise; each text has to be in the stream. */
+interface Expected {
+  readonly code?: number;
+  readonly stdout?: readonly string[];
+  readonly stderr?: readonly string[];
+  /** What must be in neither stream. */
+  readonly absent?: readonly string[];
+}
+
+const migrated = ["Running database migrations...", `The database is at head ${head}`];
+const started = [...migrated, "Migrations complete. Starting application..."];
+const uvicorn = ["Running uvicorn"];
+
+const expectations: Readonly<Record<string, Expected>> = {
+  "node ../../dist/entrypoint.js --help": { stdout: ["Usage: entrypoint", "--wait-timeout"] },
+  "node ../../dist/entrypoint.js --version": { stdout: [version] },
+  "node ../../dist/entrypoint.js --dry-run": {
+    stdout: ["behind: at no revision", "would run alembic upgrade head under the migration lock"],
+    absent: migrated,
+  },
+  "node ../../dist/entrypoint.js migrate": { stderr: [...migrated, "Migrations complete."] },
+  "node ../../dist/entrypoint.js uvicorn --version": { stderr: started, stdout: uvicorn },
+  "node ../../dist/entrypoint.js -- uvicorn --version": { stderr: started, stdout: uvicorn },
+  'node ../../dist/entrypoint.js --setup "alembic current" uvicorn --version': {
+    stderr: [...started, "Running alembic current"],
+    stdout: [`${head} (head)`, ...uvicorn],
+  },
+  'node ../../dist/entrypoint.js --migrate "alembic upgrade heads" migrate': { stderr: migrated },
+  "node ../../dist/entrypoint.js --no-migrate uvicorn --version": {
+    stdout: uvicorn,
+    absent: migrated,
+  },
+  'ENTRYPOINT_LOG_FORMAT=pretty ENTRYPOINT_APP="uvicorn --version" node ../../dist/entrypoint.js': {
+    stderr: started.map((message) => `INFO: ${message}`),
+    stdout: uvicorn,
+  },
+  "node ../../dist/entrypoint.js --wait-timeout soon --on-ahead maybe": {
+    code: 64,
+    stderr: ["2 settings are not valid", "--wait-timeout", "--on-ahead"],
+    absent: migrated,
+  },
+};
+
+/** Commands that are not run here, and why. */
+const exceptions: Readonly<Record<string, string>> = {
+  "npm start": "test/process/start.test.ts runs what it starts",
+  "npm test": "it is what runs this",
+  "npm run build": "scripts/setup runs it before the tests, which need its bundle",
+  "npm run check": ".ci/run runs its parts",
+  "npx vitest run --project unit": "it is a part of npm test",
+  "npx vitest run test/process/blog.test.ts": "it is a part of npm test",
+};
+
+const commands = readCommands();
+
+test("README has no command that no test knows, and no test a command that README has not", () => {
+  const known = [...Object.keys(expectations), ...Object.keys(exceptions)];
+  expect(commands.toSorted()).toEqual(known.toSorted());
+});
+
+test.for(Object.entries(expectations))("%s", async ([command, expected]) => {
+  const { exitCode, stdout, stderr } = await runCommand(command);
+  expect(exitCode, stderr).toBe(expected.code ?? 0);
+  for (const text of expected.stdout ?? []) expect(stdout).toContain(text);
+  for (const text of expected.stderr ?? []) expect(stderr).toContain(text);
+  for (const text of expected.absent ?? []) expect(stdout + stderr).not.toContain(text);
+});
+
+test("README's log line is the one that a migration ends with", async () => {
+  const quoted = /```jsonl\n(.*)\n```/.exec(readme)?.[1] ?? "";
+  const { stderr } = await runCommand("node ../../dist/entrypoint.js migrate");
+  const real = stderr.split("\n").find((line) => line.includes('"event":"migrated"')) ?? "";
+  const withoutTime = (line: string) => line.replace(/"time":"[-0-9T:.]+Z"/, '"time":""');
+  expect(withoutTime(real)).toBe(withoutTime(quoted));
+});
+
+/** The lines of all blocks that README marks as commands, without comments and without output. */
+function readCommands(): string[] {
+  return [...readme.matchAll(/^```(sh|console)\n([^]*?)^```$/gm)].flatMap(([, kind, body = ""]) => {
+    const lines = body.split("\n").map((line) => line.trim());
+    if (kind === "console") {
+      return lines.filter((line) => line.startsWith("$ ")).map((line) => line.slice(2));
+    }
+    return lines.filter((line) => line !== "" && !line.startsWith("#"));
+  });
+}
+
+async function runCommand(command: string) {
+  const env = plainEnvironment({ DATABASE_URL: await createTestDatabase() });
+  const ownPrograms = [dirname(python), dirname(process.execPath)].join(":");
+  return execa("sh", ["-c", command], {
+    cwd: blogDirectory,
+    env: { ...env, PATH: `${ownPrograms}:${env["PATH"]}` },
+    extendEnv: false,
+    stdin: "ignore",
+    reject: false,
+  });
+}

@@ -1,0 +1,82 @@
+// README's tables say what the source says: settings, exit codes, the files of the seven steps and the
+// script's messages. Its commands are run by test/process/readme.test.ts.
+
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { expect, test } from "vitest";
+
+import { exitCodes } from "../../src/exit-codes.ts";
+import { settingTable, type SettingRow } from "../../src/settings.ts";
+
+const root = join(import.meta.dirname, "../..");
+const readme = readFileSync(join(root, "README.md"), "utf8");
+
+test("README's settings table has the flag, variable and default of every setting, and no other", () => {
+  const [app, ...settings] = readTable("Flag").map((cells) => cells.slice(0, 3));
+  expect(app).toEqual([
+    "APP...",
+    "ENTRYPOINT_APP",
+    "uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2",
+  ]);
+  const rows: SettingRow[] = Object.values(settingTable);
+  expect(settings).toEqual(
+    rows.map(({ flags, variable, initial }) => [flags, variable ?? "none", initial ?? "none"]),
+  );
+});
+
+test("README's table of exit codes has every class of failure, and no other", () => {
+  const rows = readTable("Code").map((cells) => cells.slice(0, 2));
+  const failures = Object.entries(exitCodes).map(([name, code]) => [String(code), name]);
+  expect(rows).toEqual([["0", ""], ...failures, ["128+n", ""]]);
+});
+
+test("README says the cause and the cure of every failure", () => {
+  for (const [code, name, cause, cure] of readTable("Code")) {
+    expect(cause, code).not.toBe("");
+    if (name !== "") expect(cure, code).not.toBe("");
+  }
+});
+
+test("README's seven steps are in files that exist", () => {
+  const rows = readTable("Step");
+  expect(rows.map(([step]) => step?.[0])).toEqual(["1", "2", "3", "4", "5", "6", "7"]);
+  for (const [step, , file = ""] of rows) expect(existsSync(join(root, file)), step).toBe(true);
+});
+
+test("README quotes the script's three messages as the source prints them", () => {
+  const source = ["src/boot.ts", "src/migrations/migrate.ts"]
+    .map((file) => readFileSync(join(root, file), "utf8"))
+    .join("");
+  const script = /```bash\n([^]*?)```/.exec(readme)?.[1] ?? "";
+  const messages = [...script.matchAll(/echo "(.*)"/g)].map(([, message = ""]) => message);
+  expect(messages).toHaveLength(3);
+  const prose = readme.replace(script, "");
+  for (const message of messages) {
+    expect(prose).toContain(`"${message}"`);
+    // The source puts the second one together, since `migrate` prints its first half alone.
+    for (const sentence of message.split(/(?<=complete\.) /)) expect(source).toContain(sentence);
+  }
+});
+
+/** The body of the table whose first heading is `heading`; code marks and escapes are taken away. */
+function readTable(heading: string): string[][] {
+  const lines = readme.split("\n");
+  const start = lines.findIndex((line) => line.startsWith("|") && splitRow(line)[0] === heading);
+  expect(start, `a table with the heading ${heading}`).not.toBe(-1);
+  const rest = lines.slice(start + 2);
+  const end = rest.findIndex((line) => !line.startsWith("|"));
+  return rest.slice(0, end === -1 ? undefined : end).map(splitRow);
+}
+
+function splitRow(line: string): string[] {
+  return line
+    .split(/(?<!\\)\|/)
+    .slice(1, -1)
+    .map((cell) =>
+      cell
+        .trim()
+        .replace(/^`([^`]*)`$/, "$1")
+        .replaceAll("\\|", "|"),
+    );
+}
