@@ -198,7 +198,7 @@ export function readSettings(
   const { flags } = invocation;
 
   const complain = (name: string, given: string, allowed: string) => {
-    problems.push(`${name}: given ${JSON.stringify(given)}; allowed: ${allowed}`);
+    problems.push(`${name}: given ${quote(given)}; allowed: ${allowed}`);
   };
   /** Where the setting comes from, and its words; an empty variable counts as absent, so that `${X:-}` in a Compose file works. */
   const look = (name: SettingName): { source: string; values: readonly string[] } | null => {
@@ -255,10 +255,14 @@ export function readSettings(
   // An empty variable means something here alone: no migration.
   const noMigrate =
     flags.noMigrate === true ||
-    flags.migrate === "" ||
+    (typeof flags.migrate === "string" && flags.migrate.trim() === "") ||
     (flags.migrate === undefined && inherited["ENTRYPOINT_MIGRATE"]?.trim() === "");
   const migrate = noMigrate ? null : read("migrate", parseWords, null);
-  if (flags.noMigrate === true && typeof flags.migrate === "string" && flags.migrate !== "") {
+  if (
+    flags.noMigrate === true &&
+    typeof flags.migrate === "string" &&
+    flags.migrate.trim() !== ""
+  ) {
     problems.push("--migrate and --no-migrate: given both; allowed: one of them");
   }
   if (invocation.command === "migrate" && noMigrate) {
@@ -305,10 +309,10 @@ export function readSettings(
     migrateTimeoutMs: read("migrateTimeout", parseDuration, 0),
     alwaysMigrate: flags.alwaysMigrate === true || read("alwaysMigrate", parseSwitch, false),
     versionTable: read<VersionTable | null>("versionTable", parseVersionTable, null),
-    versions: readEach("versions", /[:\n]/, (text) => text.trim()),
+    versions: readEach("versions", /[:\n]/, notEmpty("a folder")),
     onAhead: read("onAhead", oneOf(["abort", "start"]), "abort"),
     mode: read("mode", oneOf(["auto", "exec", "supervise"]), "auto"),
-    user: read<string | null>("user", (text) => text, null),
+    user: read<string | null>("user", notEmpty("NAME or NAME:GROUP"), null),
     dryRun: flags.dryRun === true,
     logFormat: read("logFormat", oneOf(logFormats), "auto"),
     logLevel: read("logLevel", oneOf(logLevels), "info"),
@@ -334,9 +338,18 @@ export function readLogSettings(
   const format = flags.logFormat ?? env["ENTRYPOINT_LOG_FORMAT"];
   const level = flags.logLevel ?? env["ENTRYPOINT_LOG_LEVEL"];
   return {
-    format: logFormats.find((known) => known === format) ?? "auto",
-    level: logLevels.find((known) => known === level) ?? "info",
+    format: logFormats.find((known) => known === String(format).trim()) ?? "auto",
+    level: logLevels.find((known) => known === String(level).trim()) ?? "info",
   };
+}
+
+/** What was given, without the passwords that a URL or a command may hold. */
+function quote(given: string): string {
+  return JSON.stringify(
+    given
+      .replaceAll(/(:\/\/[^\s:/]*:)[^\s@]*@/g, "$1***@")
+      .replaceAll(/((?:password|passwd|secret|token)\w*['"]?[\s=:]+)[^\s&]+/gi, "$1***"),
+  );
 }
 
 /** The message says what is allowed. */
@@ -350,8 +363,10 @@ export function parseDuration(text: string): number {
   if (!/^\d+(\.\d+)?(ms|s|m|h|d)?$/.test(trimmed)) throw new NotAllowed(durationUnits);
   const duration = ms((/\d$/.test(trimmed) ? `${trimmed}s` : trimmed) as ms.StringValue);
   // A Node timer holds no more than 2^31 - 1 ms, about 24 days, and fires at once beyond that.
-  if (duration > 2 ** 31 - 1) throw new NotAllowed(`${durationUnits}, at most 24d`);
-  return Math.round(duration);
+  // ms knows no number of more than a hundred characters.
+  if (!(duration <= 2 ** 31 - 1)) throw new NotAllowed(`${durationUnits}, at most 24d`);
+  // 0 has a meaning of its own, which is not "very short".
+  return duration === 0 ? 0 : Math.max(Math.round(duration), 1);
 }
 
 function parseWords(text: string): Words {
@@ -363,12 +378,38 @@ function parseWords(text: string): Words {
   }
   const [program, ...rest] = words;
   if (program === undefined || program === "") throw new NotAllowed("a command");
-  const shells = ["sh", "bash", "dash", "ash", "env"];
-  const special = words.find((word) => /^(?:&&|\|\|?|;|&|[<>]+|\$\{?\w+.*)$/.test(word));
-  if (special !== undefined && !shells.includes(program.split("/").at(-1) ?? "")) {
-    throw new NotAllowed(`no ${special}, since no shell runs it: write sh -c '…'`);
+  if (/^\w+=/.test(program)) throw new NotAllowed(`a program first: write env ${program} …`);
+  const special = findShellSyntax(text, words);
+  if (special !== null) {
+    throw new NotAllowed(`no ${special}, since no shell runs it: write sh -c '…', or quote it`);
   }
   return [program, ...rest];
+}
+
+/** What a shell alone would make something of: an operator or a variable outside of quotes, or one in double quotes. */
+function findShellSyntax(text: string, words: readonly string[]): string | null {
+  const shells = ["sh", "bash", "dash", "ash"];
+  const forShell = words.some((word) => shells.includes(word.split("/").at(-1) ?? ""));
+  const variable = /\$\{?[\w@]+|\$\(|`/;
+  const parts = new RegExp(
+    String.raw`\\.|'[^']*'|"(?:\\.|[^"\\])*"|[;&|<>]+|${variable.source}`,
+    "gs",
+  );
+  for (const [part] of text.matchAll(parts)) {
+    if (part.startsWith("\\") || part.startsWith("'")) continue;
+    // In double quotes it may be meant for the shell that the command itself starts.
+    if (part.startsWith('"') && forShell) continue;
+    const found = part.startsWith('"') ? variable.exec(part.replaceAll(/\\./gs, ""))?.[0] : part;
+    if (found !== undefined) return found.replace("${", "$");
+  }
+  return null;
+}
+
+function notEmpty(allowed: string): (text: string) => string {
+  return (text) => {
+    if (text.trim() === "") throw new NotAllowed(allowed);
+    return text.trim();
+  };
 }
 
 function parseSwitch(text: string): boolean {
@@ -413,7 +454,7 @@ function readSecret(env: Record<string, string | undefined>, name: string): stri
     env[name] = readFileSync(path, "utf8").replace(/[\r\n]+$/, "");
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    return `${name}_FILE: given ${JSON.stringify(path)}; allowed: a file that can be read (${code ?? String(error)})`;
+    return `${name}_FILE: given ${quote(path)}; allowed: a file that can be read (${code ?? String(error)})`;
   }
   delete env[`${name}_FILE`];
   return null;
@@ -428,6 +469,7 @@ function readDatabase(
   const flag = flags.databaseUrl;
   const from = typeof flag === "string" ? "--database-url" : "DATABASE_URL";
   const url = typeof flag === "string" ? flag : env["DATABASE_URL"];
+  if (flag === "") problems.push('--database-url: given ""; allowed: a SQLAlchemy or libpq URL');
   if (url === undefined || url.trim() === "") return null;
   try {
     const answer = parseDatabaseUrl(url, env);
