@@ -52,7 +52,17 @@ export function parseArguments(argv: readonly string[]): Parsed {
 
   const second = parseWords(word, rest);
   if (second.kind === "print") return second;
-  return boot(word, { ...first.flags, ...second.flags }, second.words);
+  return boot(word, mergeFlags(first.flags, second.flags), second.words);
+}
+
+/** The options before the command's name and those after it: the later one counts, or both of a repeatable one. */
+function mergeFlags(first: Flags, second: Flags): Flags {
+  const merged: Flags = { ...first, ...second };
+  for (const name of Object.keys(second) as SettingName[]) {
+    const [before, after] = [first[name], second[name]];
+    if (Array.isArray(before) && Array.isArray(after)) merged[name] = [...before, ...after];
+  }
+  return merged;
 }
 
 function boot(command: "run" | "migrate", flags: Flags, app: readonly string[]): Parsed {
@@ -74,7 +84,7 @@ function parseWords(
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { kind: "print", text: printed.join("") };
-    throw new Failure("bad-settings", error.message.replace(/^error: /, ""), {
+    throw new Failure("bad-settings", describeUsage(error), {
       hint: "entrypoint --help lists every option; the application's own come after its name or after --",
     });
   }
@@ -85,6 +95,11 @@ function parseWords(
     words,
     separated: argv[argv.length - words.length - 1] === "--",
   };
+}
+
+/** `--databse-url=postgresql://…` is an unknown option, and its value may hold a password. */
+function describeUsage({ message }: CommanderError): string {
+  return message.replace(/^error: /, "").replace(/^(unknown option '[^=']*)=.*'/s, "$1'");
 }
 
 function createCommand(scope: Scope, printed: string[]): Command {

@@ -1,0 +1,190 @@
+// Where entrypoint's options end and the application's words begin: at the first word that is no option, or at
+// `--`. What follows belongs to the application, whatever it looks like.
+
+import { beforeAll, expect, test, vi } from "vitest";
+import { parseArguments } from "../../src/cli.ts";
+import { exitCodes, Failure } from "../../src/exit-codes.ts";
+
+// The build replaces it in the bundle.
+beforeAll(() => void vi.stubGlobal("ENTRYPOINT_VERSION", "1.2.3"));
+
+function invocationOf(...argv: string[]) {
+  const parsed = parseArguments(argv);
+  if (parsed.kind !== "boot") throw new Error(`prints ${parsed.text}`);
+  return parsed.invocation;
+}
+
+function printedBy(...argv: string[]): string {
+  const parsed = parseArguments(argv);
+  if (parsed.kind !== "print") throw new Error("prints nothing");
+  return parsed.text;
+}
+
+function failureOf(...argv: string[]): Failure {
+  try {
+    parseArguments(argv);
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+  throw new Error(`${argv.join(" ")} is accepted`);
+}
+
+test("no words at all boot with the defaults", () => {
+  expect(invocationOf()).toEqual({ command: "run", flags: {}, app: [] });
+});
+
+test.each([
+  [["uvicorn", "app:app", "--workers", "2"]],
+  [["app", "--help"]],
+  [["app", "--version"]],
+  [["app", "--dry-run"]],
+  [["app", "-h", "-V"]],
+  [["app", "--", "x"]],
+  [["app", "x", "--", "--"]],
+  [["app", "migrate"]],
+  [["app", ""]],
+  [["/bin/sh", "-c", "echo $PORT"]],
+])("%j is the application's own", (words) => {
+  expect(invocationOf(...words)).toEqual({ command: "run", flags: {}, app: words });
+});
+
+test("options end at the first word that is none", () => {
+  expect(invocationOf("--dry-run", "app", "--always-migrate")).toEqual({
+    command: "run",
+    flags: { dryRun: true },
+    app: ["app", "--always-migrate"],
+  });
+});
+
+test("options end at --, which is not the application's", () => {
+  expect(invocationOf("--dry-run", "--", "--odd-name", "--x")).toEqual({
+    command: "run",
+    flags: { dryRun: true },
+    app: ["--odd-name", "--x"],
+  });
+  expect(invocationOf("--").app).toEqual([]);
+});
+
+test("only the first -- is taken away", () => {
+  expect(invocationOf("--", "--", "x").app).toEqual(["--", "x"]);
+});
+
+test.each(["migrate", "run", "status", "wait", "help"])(
+  "after -- the word %s is an application",
+  (word) => {
+    expect(invocationOf("--", word, "x")).toEqual({ command: "run", flags: {}, app: [word, "x"] });
+    expect(invocationOf("--dry-run", "--", word).app).toEqual([word]);
+  },
+);
+
+test.each([
+  ["run", "app", "--help"],
+  ["run", "--", "app", "--help"],
+])("%s %s is the command run", (...argv) => {
+  expect(invocationOf(...argv)).toEqual({ command: "run", flags: {}, app: ["app", "--help"] });
+});
+
+test("run -- migrate starts an application named migrate", () => {
+  expect(invocationOf("run", "--", "migrate")).toEqual({
+    command: "run",
+    flags: {},
+    app: ["migrate"],
+  });
+});
+
+test("run alone boots with the default application", () => {
+  expect(invocationOf("run").app).toEqual([]);
+});
+
+test("options may stand before the command and after it, and the later one counts", () => {
+  expect(
+    invocationOf("--dry-run", "--lock-timeout", "1", "migrate", "--lock-timeout=2", "--user", "me"),
+  ).toEqual({
+    command: "migrate",
+    flags: { dryRun: true, lockTimeout: "2", user: "me" },
+    app: [],
+  });
+});
+
+test("a repeatable option keeps every value, before the command and after it", () => {
+  expect(invocationOf("--setup", "a", "--setup", "b", "run", "--setup", "c", "app").flags).toEqual({
+    setup: ["a", "b", "c"],
+  });
+});
+
+test("an option's value may look like an option, be empty, or hold an =", () => {
+  expect(invocationOf("--wait-timeout", "-5", "--migrate=", "--database-url=a=b").flags).toEqual({
+    waitTimeout: "-5",
+    migrate: "",
+    databaseUrl: "a=b",
+  });
+});
+
+test("--no-migrate is an option of its own beside --migrate", () => {
+  expect(invocationOf("--no-migrate").flags).toEqual({ noMigrate: true });
+  expect(invocationOf("--migrate", "x").flags).toEqual({ migrate: "x" });
+});
+
+test("words after migrate are kept, for the settings to refuse", () => {
+  expect(invocationOf("migrate", "app").app).toEqual(["app"]);
+});
+
+test.each([
+  "wait",
+  "supervise",
+  "status",
+  "current",
+  "heads",
+  "history",
+  "downgrade",
+  "lint",
+  "backfill",
+  "freeze",
+])("64: %s is planned, and not taken for an application", (word) => {
+  const { code, message, hint } = failureOf(word);
+  expect(exitCodes[code]).toBe(64);
+  expect(message).toBe(`entrypoint ${word} is not in this version`);
+  expect(hint).toContain(`entrypoint -- ${word}`);
+});
+
+test.each([
+  [["--no-such-option"], "unknown option '--no-such-option'"],
+  [["-x"], "unknown option '-x'"],
+  [["migrate", "--no-such-option"], "unknown option '--no-such-option'"],
+  [["migrate", "--mode", "exec"], "unknown option '--mode'"],
+  [["--lock-timeout"], "option '--lock-timeout <duration>' argument missing"],
+  [["--dry-run", "run", "--user"], "option '--user <name[:group]>' argument missing"],
+])("64: %j is refused with its reason and a cure", (argv, message) => {
+  const failure = failureOf(...argv);
+  expect(exitCodes[failure.code]).toBe(64);
+  expect(failure.message).toContain(message);
+  expect(failure.hint).toContain("--help");
+});
+
+test.each(["--databse-url", "-database-url", "--url"])(
+  "the password in a mistyped %s=… is not repeated",
+  (flag) => {
+    const { message } = failureOf(`${flag}=postgresql://blog:it's=s3cret@db/blog`);
+    expect(message).toContain(`unknown option '${flag}'`);
+    expect(message).not.toContain("s3cret");
+  },
+);
+
+test.each([["--help"], ["-h"], ["help"]])("%s prints every option, variable and code", (word) => {
+  const text = printedBy(word);
+  expect(text).toContain("--lock-timeout <duration>");
+  expect(text).toContain("ENTRYPOINT_LOCK_TIMEOUT");
+  expect(text).toContain("entrypoint migrate");
+  for (const code of Object.keys(exitCodes)) expect(text).toContain(code);
+});
+
+test("migrate --help prints the command's own options", () => {
+  const text = printedBy("migrate", "--help");
+  expect(text).toContain("entrypoint migrate [options]");
+  expect(text).not.toContain("--mode");
+});
+
+test.each(["--version", "-V"])("%s prints the version", (word) => {
+  expect(printedBy(word)).toBe("1.2.3\n");
+});
