@@ -12,7 +12,7 @@ import { inspect, readHistory, type History } from "./migrations/alembic/inspect
 import { recogniseCommand } from "./migrations/command.ts";
 import { decide, type Plan } from "./migrations/decide.ts";
 import { migrate, migrateAndVerify, runSetup, type Context } from "./migrations/migrate.ts";
-import { describeState, stateDetails, type State } from "./migrations/state.ts";
+import { describeState, stateDetails, type CurrentState, type State } from "./migrations/state.ts";
 import { unlessStopped } from "./process/signals.ts";
 import type { Words } from "./settings.ts";
 
@@ -38,12 +38,9 @@ export async function boot(context: Context): Promise<boolean> {
       log.warn({ event: plan.state, ...stateDetails(first) }, plan.warning);
     if (plan.migrate || settings.setup.length > 0) {
       if (connection === null || address === null) await runUnlocked(context, plan);
-      else await runLocked(context, { history, address, connection });
+      else await runLocked(context, { history, address, connection, first });
     } else if (first?.state === "current") {
-      log.info(
-        { event: "current", ...stateDetails(first) },
-        `Nothing to migrate: the database is at head ${first.heads.join(", ")}`,
-      );
+      logCurrent(context, first, first);
     }
   } catch (error) {
     throw explainDatabaseError(error, connection);
@@ -58,6 +55,15 @@ export async function boot(context: Context): Promise<boolean> {
   const message = settings.app === null ? "Migrations complete." : `${done}Starting application...`;
   log.info({ event: "starting", app: settings.app }, message);
   return true;
+}
+
+/** At head: it has been all along, or another replica has migrated while we waited. */
+function logCurrent({ log }: Context, first: State | null, now: CurrentState): void {
+  const reason = first?.state === "current" ? "Nothing to migrate" : "Another replica has migrated";
+  log.info(
+    { event: "current", ...stateDetails(now) },
+    `${reason}: the database is at head ${now.heads.join(", ")}`,
+  );
 }
 
 async function readMigrations({ settings }: Context, words: Words): Promise<History> {
@@ -139,7 +145,12 @@ async function runUnlocked(context: Context, plan: Plan & { kind: "go" }): Promi
 /** Steps 3 to 6. */
 async function runLocked(
   context: Context,
-  on: { history: History | null; address: DatabaseAddress; connection: Connection },
+  on: {
+    history: History | null;
+    address: DatabaseAddress;
+    connection: Connection;
+    first: State | null;
+  },
 ): Promise<void> {
   const { settings, log, signals } = context;
   const { history, address, connection } = on;
@@ -150,14 +161,15 @@ async function runLocked(
     timeoutMs: settings.lockTimeoutMs,
     stop: signals.stop,
     log,
-    async stillNeeded() {
-      if (settings.setup.length > 0 || settings.alwaysMigrate || history === null) return true;
-      return (await inspect(history, connection.client)).state !== "current";
+    async findCurrent() {
+      if (settings.setup.length > 0 || settings.alwaysMigrate || history === null) return null;
+      const state = await inspect(history, connection.client);
+      return state.state === "current" ? state : null;
     },
     connectAgain: () => openConnection(context, address),
   });
   if (answer.kind === "not-needed") {
-    log.info({ event: "current" }, "Another replica has migrated: the database is at head");
+    logCurrent(context, on.first, answer.state);
     return;
   }
   const { lock } = answer;
@@ -172,10 +184,7 @@ async function runLocked(
       // 5. migrate, 6. verify
       await migrateAndVerify(context, { ...on, history, words: settings.migrate, before, lock });
     } else if (before?.state === "current") {
-      log.info(
-        { event: "current", ...stateDetails(before) },
-        "Another replica has migrated: the database is at head",
-      );
+      logCurrent(context, on.first, before);
     }
     await runSetup(context, lock);
   } finally {

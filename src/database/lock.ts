@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Failure } from "../exit-codes.ts";
 import type { Log } from "../log.ts";
+import type { CurrentState } from "../migrations/state.ts";
 import { unlessStopped } from "../process/signals.ts";
 import type pg from "pg";
 import { describeSession, sessionColumns, type Session } from "./blockers.ts";
@@ -19,7 +20,7 @@ export interface MigrationLock {
 
 export type LockAnswer =
   | { readonly kind: "acquired"; readonly lock: MigrationLock }
-  | { readonly kind: "not-needed" };
+  | { readonly kind: "not-needed"; readonly state: CurrentState };
 
 /**
  * The advisory lock's key, one for each database: "entrypoi" in ASCII. It must never change, or an old image
@@ -35,7 +36,7 @@ const heartbeatEveryMs = 5_000;
 const heartbeatTimeoutMs = 10_000;
 
 /**
- * Tries for the lock until it is had, `stillNeeded` says no, or `timeoutMs` have passed (Failure "lock-timeout").
+ * Tries for the lock until it is had, `findCurrent` finds the database at head, or `timeoutMs` have passed (Failure "lock-timeout").
  * Behind a transaction pooler the lock is held by an open transaction instead of the session.
  */
 export async function acquireMigrationLock(
@@ -44,7 +45,8 @@ export async function acquireMigrationLock(
     timeoutMs: number;
     stop: AbortSignal;
     log: Log;
-    stillNeeded: () => Promise<boolean>;
+    /** Asked while the lock is another's: the state, once nothing is left to be done under it. */
+    findCurrent: () => Promise<CurrentState | null>;
     /** Opens another connection to the same database. */
     connectAgain: () => Promise<Connection>;
   },
@@ -67,9 +69,10 @@ export async function acquireMigrationLock(
       log.debug({ event: "locked" }, "Holding the migration lock");
       return { kind: "acquired", lock: keepLock(own, pooled) };
     }
-    if (!(await unlessStopped(stop, options.stillNeeded()))) {
+    const state = await unlessStopped(stop, options.findCurrent());
+    if (state !== null) {
       if (pooled) await own.close();
-      return { kind: "not-needed" };
+      return { kind: "not-needed", state };
     }
 
     const waitedMs = performance.now() - start;

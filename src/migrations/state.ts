@@ -64,6 +64,8 @@ export type State =
     }
   | { readonly state: "cannot-tell"; readonly reason: string };
 
+export type CurrentState = Extract<State, { readonly state: "current" }>;
+
 /** The state's facts for a log line. */
 export function stateDetails(state: State | null): Record<string, unknown> {
   return state === null ? {} : { ...state };
