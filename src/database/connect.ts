@@ -35,6 +35,8 @@ const firstDelayMs = 50;
 const longestDelayMs = 2_000;
 /** One try: a host that swallows packets must not eat up the whole wait. */
 const tryTimeoutMs = 5_000;
+/** What pg says when a try has taken too long. */
+const tryTimeout = "timeout expired";
 /** How long a refusal that a person has to mend must be seen before it is believed. */
 const refusalPatienceMs = 5_000;
 
@@ -50,6 +52,7 @@ const passingErrnos = new Set([
   "ENETDOWN",
   "EPIPE",
   "EAI_AGAIN",
+  "EAI_FAIL",
   "ENOTFOUND",
   // The directory of a Unix socket before the server has made it.
   "ENOENT",
@@ -64,18 +67,13 @@ export async function waitForDatabase(
   const start = performance.now();
   const elapsedMs = () => performance.now() - start;
   let refusedSinceMs: number | null = null;
+  let told: unknown = null;
   for (let attempt = 1; ; attempt++) {
-    const remainingMs = Math.max(timeoutMs - elapsedMs(), 0);
+    const remainingMs = Math.max(timeoutMs - elapsedMs(), 1);
+    const tryMs =
+      attempt === 1 && timeoutMs === 0 ? tryTimeoutMs : Math.min(tryTimeoutMs, remainingMs);
     try {
-      const connection = await unlessStopped(
-        stop,
-        connect(address, {
-          timeoutMs:
-            attempt === 1 && timeoutMs === 0
-              ? tryTimeoutMs
-              : Math.min(tryTimeoutMs, Math.max(remainingMs, 1)),
-        }),
-      );
+      const connection = await unlessStopped(stop, connect(address, { timeoutMs: tryMs }));
       if (attempt > 1) {
         log.info(
           { event: "database-ready", waitedMs: Math.round(elapsedMs()) },
@@ -88,17 +86,20 @@ export async function waitForDatabase(
       if (error instanceof BadUrl) {
         throw new Failure("bad-settings", `the database URL: ${error.message}`, { cause: error });
       }
-      const kind = classify(error);
+      // The last try is cut short by the limit: what the one before was told says more than "timeout expired".
+      const cut = tryMs < tryTimeoutMs && error instanceof Error && error.message === tryTimeout;
+      if (!cut || told === null) told = error;
+      const kind = classify(told);
       if (kind === "refused") refusedSinceMs ??= elapsedMs();
       else refusedSinceMs = null;
-      const reason = describeError(error);
+      const reason = describeError(told);
       const refusedForMs = refusedSinceMs === null ? 0 : elapsedMs() - refusedSinceMs;
       const limit = `within ${timeoutMs / 1000} s`;
       if (kind === "refused" && (refusedForMs >= refusalPatienceMs || elapsedMs() >= timeoutMs)) {
         throw unavailable(
           address,
           `the server refuses: ${reason}`,
-          error,
+          told,
           "check the user, the password and the database's name in the URL",
         );
       }
@@ -106,7 +107,7 @@ export async function waitForDatabase(
         throw unavailable(
           address,
           `${limit}: ${reason}`,
-          error,
+          told,
           "check that the database is started, or raise --wait-timeout",
         );
       }
@@ -154,7 +155,13 @@ export async function connect(
   for (const host of address.hosts) {
     try {
       const connection = await connectToHost(address, host, options);
-      if (!address.writable || !(await isStandby(connection.client))) return connection;
+      const standby =
+        address.writable &&
+        (await isStandby(connection.client).catch(async (error: unknown) => {
+          await connection.close();
+          throw error;
+        }));
+      if (!standby) return connection;
       await connection.close();
       failure = Object.assign(
         new Error(`${host.host} is a standby, and the URL asks for a primary`),
@@ -269,7 +276,9 @@ export function classify(error: unknown): "passing" | "refused" {
   const passing = errors.some((one) => {
     const { code, message } = one as NodeJS.ErrnoException;
     // pg has no code for these two: its own time limit, and a server that hangs up during the greeting.
-    return passingErrnos.has(code ?? "") || /timeout expired|terminated|ended/i.test(message);
+    return (
+      passingErrnos.has(code ?? "") || /timeout expired|\b(?:terminated|ended)\b/i.test(message)
+    );
   });
   return passing ? "passing" : "refused";
 }
