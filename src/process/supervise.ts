@@ -51,6 +51,9 @@ export async function superviseProgram(
   inheritance: Inheritance,
   source: SignalSource = process,
 ): Promise<number> {
+  // libuv starts it with execvp, which hands to /bin/sh whatever the kernel refuses, a broken binary too.
+  if (program.doubt !== undefined) throw describeError(program, "ENOEXEC");
+
   let child: ChildProcess | undefined;
   const forward = (signal: NodeJS.Signals): void => {
     if (child?.pid === undefined) return;
