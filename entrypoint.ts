@@ -2,6 +2,8 @@
 // The script that stands in for entrypoint.sh: read the settings, boot, become the application.
 // It holds the only process.exit; every failure ends here, with one line that says why.
 
+import "./src/process/standard-streams.ts";
+
 import { boot } from "./src/boot.ts";
 import { parseArguments } from "./src/cli.ts";
 import { exitCodes, Failure, signalExitCode, Stopped } from "./src/exit-codes.ts";

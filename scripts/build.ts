@@ -11,21 +11,6 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
   version: string;
 };
 
-// execa compares the streams it is given with the three standard ones, and touches those while it loads.
-// Touching makes a pipe behind them non-blocking; the application inherits that by exec, and its large
-// writes fail with EAGAIN. We give execa no stream, so the list may be empty.
-const untouchedStdio: Plugin = {
-  name: "untouched-stdio",
-  setup(bundler) {
-    bundler.onLoad({ filter: /execa\/lib\/utils\/standard-stream\.js$/ }, ({ path }) => {
-      const source = readFileSync(path, "utf8");
-      const list = "[process.stdin, process.stdout, process.stderr]";
-      if (!source.includes(list)) throw new Error(`${path} has changed: look at it again`);
-      return { contents: source.replace(list, "[]") };
-    });
-  },
-};
-
 // pg can use libpq through a native add-on or Cloudflare's sockets; neither is here.
 const absent: Plugin = {
   name: "absent",
@@ -60,7 +45,7 @@ const result = await build({
   legalComments: "none",
   metafile: true,
   define: { ENTRYPOINT_VERSION: JSON.stringify(version) },
-  plugins: [untouchedStdio, absent],
+  plugins: [absent],
   logLevel: "warning",
 });
 chmodSync(join(staging, "entrypoint.js"), 0o755);

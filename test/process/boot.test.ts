@@ -51,6 +51,17 @@ describe("with no setting but the URL", () => {
     expect(run.stdout).toMatch(/^app \d+$/m);
   });
 
+  test("hands over standard streams that block, as it got them", async () => {
+    const DATABASE_URL = await migratedBlog();
+    const script = "grep -h flags /proc/self/fdinfo/0 /proc/self/fdinfo/1 /proc/self/fdinfo/2";
+    for (const format of ["json", "pretty"]) {
+      const args = ["--log-format", format, "sh", "-c", script];
+      const run = await runEntrypoint(args, { env: { DATABASE_URL } });
+      // Not after a migration: libuv makes the streams of a child block, and those are ours as well. Octal: 04000 is O_NONBLOCK. /dev/null, then the two sockets that stand in for pipes.
+      expect(run.stdout).toBe("flags:\t0100000\nflags:\t02\nflags:\t02\n");
+    }
+  });
+
   test("becomes uvicorn under its own pid, which serves the blog and ends gracefully on TERM", async () => {
     const DATABASE_URL = await createTestDatabase();
     const port = await findFreePort();
