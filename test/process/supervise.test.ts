@@ -57,7 +57,7 @@ while True:
 print(seen.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
     const words = ["-c", driver, node, ...supervise, "perl", "-e", counter];
-    const { status, stdout } = spawnSync(python, words, { encoding: "utf8" });
+    const { status, stdout } = spawnSync(python, words, { encoding: "utf8", timeout: 20_000 });
     expect(stdout).toContain("ints: 1");
     expect(status).toBe(4);
   });
