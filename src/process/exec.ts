@@ -17,7 +17,7 @@ import { hasLibc, loadLibc, withoutExperimentalWarning } from "./libc.ts";
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Whether this runtime can replace its process (Node >= 22.15, not on Windows). */
-export function canExec(): boolean {
+function canExec(): boolean {
   return process.execve !== undefined;
 }
 

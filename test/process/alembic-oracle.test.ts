@@ -807,8 +807,14 @@ describe("spellings", () => {
     fc.tuple(fc.array(atom, { minLength: 1, maxLength: 3 }), fc.nat()).map(([items, way]) => {
       const list = items.join(", ");
       const ways = [
-        ...[`(${list})`, `(${list},)`, `[${list}]`, `[\n  ${list},  # ' "\n]`, `${list},`],
-        ...["{'s', 't'}", `(\\\n${list}\n)`, "[*'ab']"],
+        `(${list})`,
+        `(${list},)`,
+        `[${list}]`,
+        `[\n  ${list},  # ' "\n]`,
+        `${list},`,
+        "{'s', 't'}",
+        `(\\\n${list}\n)`,
+        "[*'ab']",
       ];
       return ways[way % ways.length] as string;
     }),
@@ -931,51 +937,33 @@ describe("spellings", () => {
   }, 300_000);
 
   test.for([
-    ...[
-      "revision = 'x'",
-      "revision: str = 'x'",
-      "revision, down_revision = 'x', 'y'",
-      "depends_on = ''",
-    ],
-    ...[
-      "revision = down_revision = 'x'",
-      "down_revision = (\n    'a',  # one\n)",
-      "depends_on = [ # none\n    'a' ]",
-    ],
-    ...[
-      "branch_labels = 'None'",
-      "revision = u'3537d5420e0e'",
-      "revision: str = 'x'\nrevision = 'y'",
-      "revision = r'\\x'",
-    ],
-    ...[
-      "revision = ('a'\n  'b')",
-      "down_revision = {'a', 'b'}",
-      "x = 1; revision = 'x'",
-      "revision = '''a\\\nb'''",
-    ],
-    ...[
-      "def upgrade():\n    revision = object.items()\nrevision = 'x'",
-      "class A:\n    revision = 1\nrevision = 'x'",
-    ],
-    ...[
-      "revision = '\\x61\\u0062\\103\\\n\\q'",
-      "if True:\n    x = 'revision'\nrevision = 'x'",
-      "revision = 'é'",
-    ],
-    ...[
-      "try:\n    import json\nexcept ImportError:\n    json = None\nrevision = 'x'",
-      "import os\nrevision = 'x'",
-    ],
-    ...[
-      "def f(revision): pass\nrevision = 'x'",
-      "revision = 'x'\nx = [revision for revision in 'ab']",
-    ],
-    ...[
-      "revision = 'x'\nassert_ = dict(revision='y')",
-      "revision = 'x'\nrevision: str",
-      "revision = ((('x')))",
-    ],
+    "revision = 'x'",
+    "revision: str = 'x'",
+    "revision, down_revision = 'x', 'y'",
+    "depends_on = ''",
+    "revision = down_revision = 'x'",
+    "down_revision = (\n    'a',  # one\n)",
+    "depends_on = [ # none\n    'a' ]",
+    "branch_labels = 'None'",
+    "revision = u'3537d5420e0e'",
+    "revision: str = 'x'\nrevision = 'y'",
+    "revision = r'\\x'",
+    "revision = ('a'\n  'b')",
+    "down_revision = {'a', 'b'}",
+    "x = 1; revision = 'x'",
+    "revision = '''a\\\nb'''",
+    "def upgrade():\n    revision = object.items()\nrevision = 'x'",
+    "class A:\n    revision = 1\nrevision = 'x'",
+    "revision = '\\x61\\u0062\\103\\\n\\q'",
+    "if True:\n    x = 'revision'\nrevision = 'x'",
+    "revision = 'é'",
+    "try:\n    import json\nexcept ImportError:\n    json = None\nrevision = 'x'",
+    "import os\nrevision = 'x'",
+    "def f(revision): pass\nrevision = 'x'",
+    "revision = 'x'\nx = [revision for revision in 'ab']",
+    "revision = 'x'\nassert_ = dict(revision='y')",
+    "revision = 'x'\nrevision: str",
+    "revision = ((('x')))",
   ])("is decided: %s", async (source) => {
     const bytes = Buffer.from(source);
     const answer = await oracle.ask<Bound>({ op: "literals", source: bytes.toString("base64") });

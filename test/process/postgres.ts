@@ -8,7 +8,7 @@ import { inject, onTestFinished } from "vitest";
 import { createDatabase } from "../../scripts/postgres.ts";
 
 /** The superuser's URL of the run's server, on the database `postgres`. */
-export function serverUrl(): string {
+function serverUrl(): string {
   return inject("postgresUrl");
 }
 

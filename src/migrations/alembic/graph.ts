@@ -37,7 +37,7 @@ export function readGraph(config: AlembicConfig): GraphAnswer {
 }
 
 /** The graph of these revisions, unless Alembic would refuse it or no two versions of it agree. */
-export function buildGraph(revisions: readonly Revision[]): GraphAnswer {
+function buildGraph(revisions: readonly Revision[]): GraphAnswer {
   const byId = new Map<string, Revision>();
   for (const revision of revisions) {
     const other = byId.get(revision.id);
@@ -110,7 +110,7 @@ export function buildGraph(revisions: readonly Revision[]): GraphAnswer {
 }
 
 /** These revisions and all that they wait for. */
-export function findAncestors(graph: Graph, ids: Iterable<string>): Set<string> {
+function findAncestors(graph: Graph, ids: Iterable<string>): Set<string> {
   const found = new Set<string>();
   const todo = [...ids];
   for (let id = todo.pop(); id !== undefined; id = todo.pop()) {

@@ -13,7 +13,7 @@ export type Literal =
       readonly items: readonly string[];
     };
 
-export type Variable =
+type Variable =
   | Literal
   /** Never bound. */
   | { readonly kind: "absent" }
@@ -21,8 +21,8 @@ export type Variable =
   | { readonly kind: "unknown"; readonly reason: string };
 
 export const variableNames = ["revision", "down_revision", "branch_labels", "depends_on"] as const;
-export type VariableName = (typeof variableNames)[number];
-export type Variables = Readonly<Record<VariableName, Variable>>;
+type VariableName = (typeof variableNames)[number];
+type Variables = Readonly<Record<VariableName, Variable>>;
 
 export type VariablesAnswer =
   | { readonly kind: "known"; readonly variables: Variables }
