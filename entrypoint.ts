@@ -42,6 +42,12 @@ async function main(): Promise<number> {
 
     const program = findApp(app[0]);
     const mode = chooseMode(settings.mode, inheritance);
+    if (mode === "supervise" && settings.mode === "auto") {
+      log.info(
+        { event: "supervise" },
+        "Staying as a supervisor: this Node cannot hand all over by exec",
+      );
+    }
     for (const loss of describeLosses(mode, inheritance)) log.warn({ event: "inheritance" }, loss);
     // A signal that has arrived, but whose handler has not run yet, would be lost by the exec.
     await new Promise((resolve) => setImmediate(resolve));
