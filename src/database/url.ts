@@ -62,7 +62,13 @@ export function parseDatabaseUrl(
   }
   const scheme = (parts["scheme"] ?? "").toLowerCase();
   const dialect = scheme.split("+")[0] ?? "";
-  if (dialect !== "postgresql" && dialect !== "postgres") return { kind: "foreign", dialect };
+  if (dialect !== "postgresql" && dialect !== "postgres") {
+    // A slip of the pen must not pass for another system, which would be migrated without a lock.
+    if (dialect.startsWith("post")) {
+      throw new BadUrl(`the scheme is ${dialect}; SQLAlchemy's is postgresql`);
+    }
+    return { kind: "foreign", dialect };
+  }
 
   const parameters = new Map<string, string>();
   for (const [name, value] of [

@@ -360,6 +360,13 @@ test("a secret is read from its file, without the newline at its end, and NAME_F
   expect(settings.database).toMatchObject({ address: { password: "secret", database: "blog" } });
 });
 
+test("an empty file for DATABASE_URL is refused: without a URL the boot would have no lock", () => {
+  const path = writeSecret("\n");
+  expect(problemsOf({}, { DATABASE_URL_FILE: path })).toEqual([
+    `DATABASE_URL_FILE: given "${path}"; allowed: a file that is not empty`,
+  ]);
+});
+
 test("further secrets are named by the flag, or by the variable with commas, beside DATABASE_URL", () => {
   const env = {
     A_FILE: writeSecret(" a b "),

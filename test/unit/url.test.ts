@@ -65,6 +65,13 @@ test.each([
   expect(parseDatabaseUrl(url)).toEqual({ kind: "foreign", dialect });
 });
 
+test.each(["postgressql://u@h/d", "postgre://u@h/d", "postgresq+asyncpg://u@h/d"])(
+  "%s is a slip of the pen, and no other system",
+  (url) => {
+    expect(() => parseDatabaseUrl(url)).toThrow(BadUrl);
+  },
+);
+
 // Each as SQLAlchemy's make_url reads it.
 test.each([
   ["p#a", "p#a"],
