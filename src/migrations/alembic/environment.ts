@@ -346,7 +346,7 @@ function readVersionTable(
   flask: boolean,
 ): VersionTableAnswer {
   const constants = findConstants(lines);
-  const understood = new Set<Token>(constants.flatMap(({ tokens }) => tokens));
+  const understood = new Set<Token>();
   const calls: (string | null)[][] = [];
   for (const { tokens, number } of lines) {
     for (const index of tokens.keys()) {
@@ -365,6 +365,11 @@ function readVersionTable(
         given.push(literal.kind === "string" ? literal.value : null);
         understood.add(keyword.name);
         for (const token of keyword.value) understood.add(token);
+        // Only what is understood through this keyword: another constant may be the SQL that sets a search_path.
+        for (const constant of constants) {
+          if (!keyword.value.some((token) => token.text === constant.name)) continue;
+          for (const token of constant.tokens) understood.add(token);
+        }
       }
       calls.push(given);
       const splat = findSplat(tokens, index + 1, lines, flask);
