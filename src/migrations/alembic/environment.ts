@@ -278,6 +278,15 @@ function countRuns(
         // Only its default values and decorators run here, and neither migrates.
       } else if (keyword === "for" || keyword === "while") {
         if (countTokens(block.header) + countBlocks(block.body, 0) > 0) return Infinity;
+      } else if (keyword === "try") {
+        // Either an exception is handled or `else` runs.
+        while (["except", "else", "finally"].includes(keywordOf(list[end]?.header ?? []))) end += 1;
+        const parts = list.slice(index, end).map((each) => ({
+          always: ["try", "finally"].includes(keywordOf(each.header)),
+          count: countTokens(each.header) + countBlocks(each.body, 0),
+        }));
+        for (const part of parts) if (part.always) count += part.count;
+        count += Math.max(0, ...parts.filter((part) => !part.always).map((part) => part.count));
       } else if (keyword === "match" && block.body.length > 0) {
         count += Math.max(...block.body.map((each) => countBlocks(each.body, 0)));
       } else count += countTokens(block.header) + countBlocks(block.body, 0);
@@ -288,16 +297,8 @@ function countRuns(
   return countBlocks(blocks, 0);
 }
 
-const repeaters = new Set([
-  "for",
-  "map",
-  "starmap",
-  "gather",
-  "submit",
-  "Thread",
-  "Process",
-  "create_task",
-]);
+// Loops that are not statements.
+const repeaters = new Set(["for", "map", "imap", "imap_unordered", "starmap"]);
 
 function isImportedThere(tokens: readonly Token[]): boolean {
   return tokens[0]?.text === "import" || tokens[0]?.text === "from";
@@ -305,17 +306,14 @@ function isImportedThere(tokens: readonly Token[]): boolean {
 
 // ---- where the folders are
 
+// `script_location` is no hazard: it has been read when env.py runs.
 function findFolderHazard(lines: readonly Line[]): string | null {
   for (const { tokens, number } of lines) {
-    const sets = tokens.some(
-      (token) => token.text === "set_main_option" || token.text === "set_section_option",
-    );
     for (const [index, token] of tokens.entries()) {
       const name = token.kind === "name";
       if (!name && token.kind !== "string") continue;
       const hit =
         token.text.includes("version_locations") ||
-        (token.text.includes("script_location") && (sets || name)) ||
         (name && ["_load_revisions", "revision_map", "_proxy"].includes(token.text)) ||
         (name && token.text === "ScriptDirectory" && tokens[index + 1]?.text === "(");
       if (hit) return `env.py, line ${number}: the folders may be set in code`;
