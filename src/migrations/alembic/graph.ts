@@ -37,7 +37,7 @@ export function readGraph(config: AlembicConfig): GraphAnswer {
 }
 
 /** The graph of these revisions, unless Alembic would refuse it or no two versions of it agree. */
-function buildGraph(revisions: readonly Revision[]): GraphAnswer {
+export function buildGraph(revisions: readonly Revision[]): GraphAnswer {
   const byId = new Map<string, Revision>();
   for (const revision of revisions) {
     const other = byId.get(revision.id);
