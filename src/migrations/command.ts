@@ -185,7 +185,7 @@ function recogniseAlembic(words: readonly string[]): MigrationCommand {
     else if (option.name === "--name") section = value;
     else if (value === "") return opaque(`${word} is empty`);
     // Alembic 1.16 takes an ini file and a pyproject.toml together, older versions the last one.
-    else if (config !== null && config !== value) return opaque("there are several --config");
+    else if (config !== null) return opaque("there are several --config");
     else config = value;
   }
   return opaque("alembic is given no command");

@@ -69,3 +69,61 @@ test.each([
     reason: expect.stringMatching(/\w/) as string,
   });
 });
+
+test.each([
+  ["alembic --conf b.ini --na=x upgrade head", { config: "b.ini", section: "x" }],
+  [
+    "alembic -c=b.ini -n=x -x=a=b upgrade head",
+    { config: "b.ini", section: "x", xArguments: ["a=b"] },
+  ],
+  ["alembic -xa=b -q --rais upgrade head", { xArguments: ["a=b"] }],
+  ["python -uB -X dev -Werror -malembic -c b.ini upgrade heads", { config: "b.ini" }],
+  ["python -m alembic.config upgrade head", { layout: "alembic" }],
+  ["python3 /opt/venv/bin/alembic upgrade head", { layout: "alembic" }],
+  ["uv --quiet run --frozen --extra db --no-dev -- alembic -n x upgrade head", { section: "x" }],
+  ["uv run -m alembic upgrade head", { layout: "alembic" }],
+  ["pipenv run python -m alembic upgrade head", { layout: "alembic" }],
+  ["pdm run -s alembic upgrade head", { layout: "alembic" }],
+  ["ddtrace-run alembic upgrade head", { layout: "alembic" }],
+  [
+    "flask -A app --debug db -x a upgrade -ddb -x b heads",
+    { directory: "db", xArguments: ["a", "b"] },
+  ],
+  [
+    "flask db upgrade abc --directory=db",
+    { directory: "db", target: { kind: "revision", id: "abc" } },
+  ],
+])("%s is understood word by word", (command, expected) => {
+  expect(recogniseCommand(words(command))).toMatchObject({ kind: "alembic", ...expected });
+});
+
+test.each([
+  ["alembic upgrade head -c b.ini", "does not know the option"],
+  ["alembic -c a.ini -c b.ini upgrade head", "several --config"],
+  ["alembic -c -n upgrade head", "misses the value"],
+  ["alembic --version", "migrates nothing"],
+  ["alembic --ver upgrade head", "migrates nothing"],
+  ["alembic upgrade head --tag x", "--tag"],
+  ["alembic upgrade a b", "one revision"],
+  ["alembic upgrade -1", "relative"],
+  ["alembic upgrade base", "does nothing"],
+  ["alembic -qc b.ini upgrade head", "does not know"],
+  ["alembic --raiseerr=1 upgrade head", "does not know"],
+  ["uv run --directory x alembic upgrade head", "--directory"],
+  ["uv run --env-file x alembic upgrade head", "--env-file"],
+  ["poetry -C x run alembic upgrade head", "-C"],
+  ["hatch run alembic upgrade head", "hatch"],
+  ["env A=b alembic upgrade head", "env"],
+  ["DATABASE_URL=x alembic upgrade head", "is not Alembic"],
+  ["python -c x", "Python runs -c"],
+  ["python -m app.migrate", "app.migrate"],
+  ["flask db upgrade --sql", "--sql"],
+  ["flask db upgrade --dir x", "--dir"],
+  ["flask db migrate", "flask db migrate"],
+  ["flask run", "flask run"],
+])("%s is left alone: %s", (command, reason) => {
+  expect(recogniseCommand(words(command))).toEqual({
+    kind: "opaque",
+    reason: expect.stringContaining(reason) as string,
+  });
+});

@@ -8,6 +8,7 @@ import { isAbsolute, normalize } from "node:path";
 import type { MigrationCommand } from "../command.ts";
 import type { VersionTable } from "../state.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
+import { readFlaskSettings } from "./flask.ts";
 import { getOption, type Ini, parseIni, strip } from "./ini.ts";
 
 export interface AlembicConfig {
@@ -134,6 +135,13 @@ function readFlaskConfig(command: AlembicCommand, options: ConfigOptions): Alemb
   const ini = readIni(resolvePath(`${directory}/alembic.ini`, options.cwd, "alembic.ini"));
   if (ini === null) refuse(`there is no ${scriptLocation}/alembic.ini`);
   refuseDatabases(ini, command.section);
+  // The user's words settle what the application may say in code.
+  if (options.versionTable === null || command.directory === null) {
+    const { tableHazard, folderHazard } = readFlaskSettings(options.cwd);
+    if (options.versionTable === null && tableHazard !== null) refuse(tableHazard);
+    if (command.directory === null && folderHazard !== null && options.versions.length === 0)
+      refuse(folderHazard);
+  }
   const located =
     options.versions.length > 0
       ? byTheUsersWord(options, scriptLocation, ini, null, command.section)

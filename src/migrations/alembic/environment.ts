@@ -2,7 +2,7 @@
 // tokens are searched for whatever could make the ordinary reading of files and version table wrong.
 // Guarantees: unless a hazard is named, it migrates once, from the configured folders, with this version table.
 
-import { type Literal, findAtTop, readLiteral, splitAt } from "./literals.ts";
+import { type Literal, findAtTop, readArguments, readLiteral, splitAt } from "./literals.ts";
 import { decodeSource, type Line, type Token, tokenise } from "./tokens.ts";
 
 export interface Environment {
@@ -470,20 +470,6 @@ function resolveLiteral(tokens: readonly Token[], constants: readonly Constant[]
 interface Keyword {
   readonly name: Token;
   readonly value: readonly Token[];
-}
-
-/** The arguments of the call whose parenthesis is at `open`. */
-function readArguments(tokens: readonly Token[], open: number): (readonly Token[])[] {
-  let depth = 0;
-  for (let index = open; index < tokens.length; index += 1) {
-    const token = tokens[index] as Token;
-    if (token.kind !== "operator") continue;
-    if ("([{".includes(token.text)) depth += 1;
-    else if (")]}".includes(token.text)) depth -= 1;
-    if (depth === 0)
-      return splitAt(tokens.slice(open + 1, index), ",").filter((each) => each.length > 0);
-  }
-  return [];
 }
 
 function findKeyword(tokens: readonly Token[], open: number, name: string): Keyword | null {

@@ -456,3 +456,17 @@ export function splitAt(tokens: readonly Token[], operator: string): (readonly T
   parts.push(rest);
   return parts;
 }
+
+/** The arguments of the call whose opening parenthesis is at `open`, split at their commas. */
+export function readArguments(tokens: readonly Token[], open: number): (readonly Token[])[] {
+  let depth = 0;
+  for (let index = open; index < tokens.length; index += 1) {
+    const token = tokens[index] as Token;
+    if (token.kind !== "operator") continue;
+    if ("([{".includes(token.text)) depth += 1;
+    else if (")]}".includes(token.text)) depth -= 1;
+    if (depth === 0)
+      return splitAt(tokens.slice(open + 1, index), ",").filter((each) => each.length > 0);
+  }
+  return [];
+}
