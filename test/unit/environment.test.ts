@@ -131,3 +131,185 @@ test("arguments of -x that are read are reported", () => {
   const lines = "tenant = context.get_x_argument(as_dictionary=True).get('tenant')";
   expect(read(usual({ lines })).readsXArguments).toBe(true);
 });
+
+test("a connection that the caller may hand over is an alternative, not a second migration", () => {
+  const source = `from alembic import context as c
+from sqlalchemy import engine_from_config
+def run():
+    given = c.config.attributes.get("connection", None)
+    if given is None:
+        engine = engine_from_config(c.config.get_section(c.config.config_ini_section))
+        with engine.connect() as connection:
+            c.configure(connection=connection)
+            with c.begin_transaction():
+                c.run_migrations()
+        return
+    c.configure(connection=given)
+    with c.begin_transaction():
+        c.run_migrations()
+run()
+`;
+  expect(read(source)).toMatchObject(harmless);
+});
+
+test("a running event loop is an alternative as well", () => {
+  const source = usual().replace(
+    "else:\n    run_migrations_online()",
+    `else:
+    async def main():
+        run_migrations_online()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(main())
+    else:
+        with ThreadPoolExecutor() as executor:
+            executor.submit(asyncio.run, main()).result()`,
+  );
+  expect(read(source)).toMatchObject(harmless);
+});
+
+test("many databases in one env.py are several migrations", () => {
+  const source = `import re
+from alembic import context
+from sqlalchemy import engine_from_config
+config = context.config
+def run_migrations_online():
+    engines = {}
+    for name in re.split(r",\\s*", config.get_main_option("databases")):
+        engines[name] = {"engine": engine_from_config(config.get_section(name), prefix="sqlalchemy.")}
+    for name, rec in engines.items():
+        context.configure(connection=rec["engine"].connect(), upgrade_token="%s_upgrades" % name)
+        context.run_migrations(engine_name=name)
+run_migrations_online()
+`;
+  expect(read(source).flowHazard).toContain("more than once");
+});
+
+const online = "    run_migrations_online()\n";
+
+test.each([
+  ["twice in a row", `${online}${online}`],
+  ["in a comprehension", "    [run_migrations_online() for tenant in tenants]\n"],
+  ["by map", "    list(map(run_migrations_online, tenants))\n"],
+  ["while something holds", "    while True:\n        run_migrations_online()\n"],
+  [
+    "again when it fails",
+    "    try:\n        run_migrations_online()\n    except E:\n        run_migrations_online()\n",
+  ],
+])("migrating %s is more than once", (_name, lines) => {
+  expect(read(usual().replace(/ {4}run_migrations_online\(\)\n$/, lines)).flowHazard).toContain(
+    "more than once",
+  );
+});
+
+test.each([
+  ["MigrationContext.configure(connection)", "what is configured"],
+  ["ctx.configure(connection)", "what is configured"],
+  ["ctx.run_migrations()", "what is migrated"],
+  ["from alembic import command", "commands of Alembic"],
+  ["alembic.command.stamp(config, 'head')", "commands of Alembic"],
+  ["exec(open('other.py').read())", "exec()"],
+])("%s makes the flow uncertain", (lines, reason) => {
+  expect(read(usual({ lines })).flowHazard).toContain(reason);
+});
+
+test.each([
+  ["structlog.configure()", "import structlog\nstructlog.configure()"],
+  ["another module's names", "from app.models import *"],
+  ["a type's name", "def f(context: MigrationContext): pass"],
+  ["a script's head", "head = ScriptDirectory.from_config(config).get_current_head()"],
+  ["the script location", 'config.set_main_option("script_location", here)'],
+  ["a lock", 'LOCK = "select pg_advisory_lock(1)"'],
+])("%s is harmless", (_name, lines) => {
+  expect(read(usual({ lines }))).toMatchObject(harmless);
+});
+
+test.each([
+  ["a dictionary that is written out", 'OPTIONS = {"compare_type": True}', ", **OPTIONS", null],
+  [
+    "a dictionary that holds a table",
+    'OPTIONS = {"version_table": "x"}',
+    ", **OPTIONS",
+    "version_table",
+  ],
+  ["a dictionary from elsewhere", "from settings import OPTIONS", ", **OPTIONS", "**OPTIONS"],
+  [
+    "a dictionary that is changed",
+    "OPTIONS = {}\nOPTIONS.update(more)",
+    ", **OPTIONS",
+    "**OPTIONS",
+  ],
+  ["a call", "", ", **options()", "**options()"],
+])("%s is unpacked: %s", (_name, lines, configure, reason) => {
+  const { tableHazard } = read(usual({ lines, configure }));
+  if (reason === null) expect(tableHazard).toBeNull();
+  else expect(tableHazard).toContain(reason);
+});
+
+test("Flask-Migrate's arguments are Flask-Migrate's only", () => {
+  const lines = "conf_args = current_app.extensions['migrate'].configure_args";
+  const source = Buffer.from(usual({ lines, configure: ", **conf_args" }));
+  expect(readEnvironment(source, { flask: true })).toMatchObject({ environment: harmless });
+  expect(readEnvironment(source, { flask: false })).toMatchObject({
+    environment: { tableHazard: expect.stringContaining("**conf_args") as string },
+  });
+});
+
+test.each([
+  ["in the role", "connection.execute(text('SET ROLE app'))"],
+  ["in the session's user", 'connection.execute(text(f"set session authorization {user}"))'],
+  ["in the dialect", "connection.dialect.default_schema_name = schema"],
+  ["in the connection's options", 'args = {"options": f"-csearch_path={schema}"}'],
+  [
+    "in Alembic's own class",
+    "class Impl(PostgresqlImpl):\n    def version_table_impl(self, **kw): pass",
+  ],
+  ["in the context", "context.get_context().version_table = name"],
+])("a schema that is chosen %s is not certain", (_name, lines) => {
+  expect(read(usual({ lines })).tableHazard).toEqual(expect.any(String));
+});
+
+test("tables that differ between calls are not certain", () => {
+  const source = usual({ configure: ', version_table="a"' }).replace(
+    'version_table="a"',
+    'version_table="b"',
+  );
+  expect(read(source).tableHazard).toContain("different version tables");
+});
+
+test("a schema is taken together with its table", () => {
+  const environment = read(usual({ configure: ', version_table="v", version_table_schema="app"' }));
+  expect(environment).toMatchObject({ ...harmless, versionTable: "v", versionTableSchema: "app" });
+});
+
+test("a constant that is bound twice is none", () => {
+  const lines = 'TABLE = "a"\nif settings.TEST:\n    TABLE = "b"';
+  expect(read(usual({ lines, configure: ", version_table=TABLE" })).tableHazard).toContain(
+    "not a literal",
+  );
+});
+
+test.each([
+  ["the environment", "url = os.environ['X']"],
+  ["a section that is changed", "config.get_section(x)['sqlalchemy.url'] = url"],
+  ["a settings file", "load_dotenv()"],
+])("the ini's URL does not count beside %s", (_name, lines) => {
+  expect(read(usual({ lines })).usesIniUrl).toBe(false);
+});
+
+test("a section that is held in a name counts until it is touched", () => {
+  const held = "engine_from_config(section, prefix='sqlalchemy.')";
+  const lines = "section = config.get_section(config.config_ini_section)";
+  expect(read(usual({ lines, url: held })).usesIniUrl).toBe(true);
+  expect(
+    read(usual({ lines: `${lines}\nsection["sqlalchemy.url"] = url`, url: held })).usesIniUrl,
+  ).toBe(false);
+  expect(read(usual({ lines: `${lines}\nsection.update(url)`, url: held })).usesIniUrl).toBe(false);
+});
+
+test("a file that Python cannot read is not read here either", () => {
+  expect(readEnvironment(Buffer.from("x = '"), { flask: false })).toMatchObject({
+    kind: "cannot-tell",
+  });
+});
