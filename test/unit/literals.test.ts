@@ -66,6 +66,7 @@ test.for([
   "revision = 'x'\nimport a.revision\nfrom revision import a",
   "def f():\n    raise ValueError\n    exit()\n    locals()\nrevision = 'x'",
   "revision = 'x'\ndef f(): raise ValueError",
+  "from app.modules.users import User\nimport app.modules\nrevision = 'x'",
   "revision = 'x'\nop.execute('exec globals')  # global revision",
   "revision = 'x'\ndef f():\n    op.execute('global')",
 ])("decides: %s", (source) => {

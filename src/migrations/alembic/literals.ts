@@ -104,7 +104,8 @@ function refuseReachingOut(header: Line, body: readonly Line[]): void {
     for (const [index, token] of line.tokens.entries()) {
       if (token.kind !== "name" || line.tokens[index - 1]?.text === ".") {
         // `sys.modules`, under whatever name `sys` has.
-        if (token.kind === "name" && token.text === "modules") {
+        const path = ["import", "from"].includes(line.tokens[0]?.text ?? "");
+        if (token.kind === "name" && token.text === "modules" && !path) {
           throw new CannotTell(`line ${line.number} uses .modules`);
         }
         continue;
