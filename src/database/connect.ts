@@ -265,6 +265,12 @@ async function isStandby(client: pg.Client): Promise<boolean> {
   return rows[0]?.standby ?? false;
 }
 
+/** Whether a transaction pooler is in between: PgBouncer greets with a process id of its own making. */
+export async function isPooled({ client }: Connection): Promise<boolean> {
+  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+  return rows[0]?.pid !== (client as unknown as { processID: number | null }).processID;
+}
+
 /** `passing` is waited for; `refused` has to be mended by somebody. */
 export function classify(error: unknown): "passing" | "refused" {
   const state = sqlState(error);

@@ -9,7 +9,7 @@ import type { CurrentState } from "../migrations/state.ts";
 import { unlessStopped } from "../process/signals.ts";
 import type pg from "pg";
 import { describeSession, sessionColumns, type Session } from "./blockers.ts";
-import { ownApplicationName, type Connection } from "./connect.ts";
+import { isPooled, ownApplicationName, type Connection } from "./connect.ts";
 
 export interface MigrationLock {
   /** Aborted when the lock can no longer be counted on. */
@@ -125,10 +125,9 @@ async function findLockHolder(client: pg.Client): Promise<Session | null> {
  * server does not have are left out). Resolves to whether a transaction pooler is in between: PgBouncer
  * greets with a process id of its own.
  */
-async function prepareSession({ client }: Connection): Promise<boolean> {
-  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
-  const greeted = (client as unknown as { processID: number | null }).processID;
-  if (rows[0]?.pid !== greeted) return true;
+async function prepareSession(connection: Connection): Promise<boolean> {
+  const { client } = connection;
+  if (await isPooled(connection)) return true;
   await client.query(`
     select set_config(name, wanted.value, false)
     from (values

@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describeSession, findBlockers, migrationApplicationPrefix } from "../database/blockers.ts";
 import {
+  isPooled,
   shortHostname,
   waitForDatabase,
   type Connection,
@@ -215,16 +216,16 @@ function commandFailure(
  */
 async function migrationEnvironment(
   env: Environment,
-  { client }: Connection,
+  connection: Connection,
 ): Promise<Environment> {
-  const { rows } = await client.query<{ direct: boolean; pid: number; known: boolean }>(
-    "select pg_backend_pid() as pid, current_setting('server_version_num')::int >= 140000 as known",
+  const { rows } = await connection.client.query<{ known: boolean }>(
+    "select current_setting('server_version_num')::int >= 140000 as known",
   );
   // A pooler refuses start-up options that it does not know.
-  const direct = rows[0]?.pid === (client as unknown as { processID: number | null }).processID;
+  const checked = rows[0]?.known === true && !(await isPooled(connection));
   const options = [
     env["PGOPTIONS"],
-    direct && rows[0]?.known ? "-c client_connection_check_interval=1000" : undefined,
+    checked ? "-c client_connection_check_interval=1000" : undefined,
   ];
   const merged = options.filter(Boolean).join(" ");
   return {
