@@ -3,7 +3,9 @@
 // It holds the only process.exit; every failure ends here, with one line that says why.
 
 import "./src/process/standard-streams.ts";
+import "./src/environment.ts";
 
+import { startupSnapshot } from "node:v8";
 import { boot } from "./src/boot.ts";
 import { parseArguments } from "./src/cli.ts";
 import { exitCodes, Failure, signalExitCode, Stopped } from "./src/exit-codes.ts";
@@ -15,6 +17,7 @@ import { catchSignals } from "./src/process/signals.ts";
 import { superviseProgram } from "./src/process/supervise.ts";
 import { dropPrivileges } from "./src/process/user.ts";
 import { readLogSettings, readSettings, type Settings } from "./src/settings.ts";
+import { mapStack } from "./src/source-map.ts";
 
 async function main(): Promise<number> {
   const inheritance = readInheritance();
@@ -62,6 +65,7 @@ async function main(): Promise<number> {
       return signalExitCode(error.signal);
     }
     if (!(error instanceof Failure)) {
+      if (error instanceof Error) error.stack = mapStack(error.stack ?? "");
       log.fatal({ event: "internal-error", err: error }, `Internal error: ${String(error)}`);
       writeTerminationMessage(`entrypoint: internal error: ${String(error)}\n`);
       return exitCodes["internal-error"];
@@ -73,4 +77,10 @@ async function main(): Promise<number> {
   }
 }
 
-void main().then((code) => process.exit(code));
+function start(): void {
+  void main().then((code) => process.exit(code));
+}
+
+// The single executable is built by taking a snapshot here, with everything loaded, and starts from it.
+if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(start);
+else start();

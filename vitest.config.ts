@@ -1,5 +1,6 @@
-// Two kinds of tests: `unit` has no process and no database, `process` runs the built bundle against a
-// real PostgreSQL and a real Alembic. Run one kind with `npx vitest run --project unit`.
+// The kinds of tests: `unit` has no process and no database, `process` runs the built bundle against a real PostgreSQL
+// and a real Alembic, `executable` does the same with the single executable, in the files where that can make a
+// difference. Run one kind with `npx vitest run --project unit`.
 
 import path from "node:path";
 
@@ -8,6 +9,15 @@ import { defineConfig } from "vitest/config";
 import SummaryReporter from "./test/summary-reporter.ts";
 
 const { ENTRYPOINT_TEST_PYTHON = ".venv/bin/python" } = process.env;
+
+const processTests = {
+  globalSetup: ["test/process/global-setup.ts"],
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+};
+
+// The Python whose Alembic and uvicorn the tests use, as an absolute path.
+const env = { ENTRYPOINT_TEST_PYTHON: path.resolve(ENTRYPOINT_TEST_PYTHON) };
 
 export default defineConfig({
   test: {
@@ -20,13 +30,22 @@ export default defineConfig({
       },
       {
         test: {
+          ...processTests,
           name: "process",
           include: ["test/process/**/*.test.ts"],
-          globalSetup: ["test/process/global-setup.ts"],
-          // The Python whose Alembic and uvicorn the tests use, as an absolute path.
-          env: { ENTRYPOINT_TEST_PYTHON: path.resolve(ENTRYPOINT_TEST_PYTHON) },
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          exclude: ["test/process/single-executable.test.ts"],
+          env,
+        },
+      },
+      {
+        test: {
+          ...processTests,
+          name: "executable",
+          include: [
+            "test/process/{blog,boot,boot-signals,exec-fidelity,failures,supervise,user}.test.ts",
+            "test/process/single-executable.test.ts",
+          ],
+          env: { ...env, ENTRYPOINT_TEST_EXECUTABLE: path.resolve("dist/entrypoint") },
         },
       },
     ],

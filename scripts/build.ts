@@ -2,9 +2,20 @@
 // any Node >= 20.20 with no node_modules beside it. CommonJS, since that starts faster than ESM and needs
 // no package.json where the file is copied to.
 
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { build, type Plugin } from "esbuild";
+import { parseArgs } from "node:util";
+import { build, type BuildOptions, type Plugin } from "esbuild";
+import { sourceMapAsset } from "../src/source-map.ts";
+import { buildSingleExecutable, snapshotBanner, snapshotFooter } from "./single-executable.ts";
 
 const root = join(import.meta.dirname, "..");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
@@ -25,38 +36,62 @@ const absent: Plugin = {
   },
 };
 
-const dist = join(root, "dist");
+const { values: options } = parseArgs({
+  options: {
+    outdir: { type: "string", default: join(root, "dist") },
+    explain: { type: "boolean" },
+  },
+});
+const dist = options.outdir;
 mkdirSync(dist, { recursive: true });
 // The checkout's package.json says "module"; the bundle is not one.
 writeFileSync(join(dist, "package.json"), '{ "type": "commonjs" }\n');
 
-// Built beside, then renamed: a process that starts meanwhile finds the old file or the new one, whole.
-const staging = join(dist, `.build-${process.pid}`);
-const result = await build({
+// Built beside, then renamed: a process that starts meanwhile finds the old file or the new one, whole. The paths in
+// the source maps hold in both places.
+const staging = `${dist}.${process.pid}`;
+const common: BuildOptions = {
   entryPoints: [join(root, "entrypoint.ts")],
-  outfile: join(staging, "entrypoint.js"),
   bundle: true,
   minify: true,
   platform: "node",
-  target: "node20.20",
   format: "cjs",
-  sourcemap: "linked",
   sourcesContent: false,
   legalComments: "none",
-  metafile: true,
   define: { ENTRYPOINT_VERSION: JSON.stringify(version) },
   plugins: [absent],
   logLevel: "warning",
+};
+const result = await build({
+  ...common,
+  outfile: join(staging, "entrypoint.js"),
+  target: "node20.20",
+  sourcemap: "linked",
+  metafile: true,
 });
 chmodSync(join(staging, "entrypoint.js"), 0o755);
-renameSync(join(staging, "entrypoint.js.map"), join(dist, "entrypoint.js.map"));
-renameSync(join(staging, "entrypoint.js"), join(dist, "entrypoint.js"));
+await build({
+  ...common,
+  outfile: join(staging, "snapshot.js"),
+  target: "node26",
+  sourcemap: "external",
+  banner: { js: snapshotBanner },
+  footer: { js: snapshotFooter },
+});
+renameSync(join(staging, "snapshot.js.map"), join(staging, "entrypoint.map"));
+buildSingleExecutable(join(staging, "entrypoint"), join(staging, "snapshot.js"), {
+  [sourceMapAsset]: join(staging, "entrypoint.map"),
+});
+for (const file of ["entrypoint.js.map", "entrypoint.js", "entrypoint.map", "entrypoint"]) {
+  renameSync(join(staging, file), join(dist, file));
+}
 rmSync(staging, { recursive: true });
 
 const bytes = Object.entries(result.metafile.outputs).find(([path]) => path.endsWith(".js"))?.[1];
-console.log(`dist/entrypoint.js: ${Math.round((bytes?.bytes ?? 0) / 1000)} KB`);
+console.log(`${dist}/entrypoint.js: ${Math.round((bytes?.bytes ?? 0) / 1000)} KB`);
+console.log(`${dist}/entrypoint: ${Math.round(statSync(join(dist, "entrypoint")).size / 1e6)} MB`);
 
-if (process.argv.includes("--explain")) {
+if (options.explain === true) {
   const shares = new Map<string, number>();
   for (const [path, { bytesInOutput }] of Object.entries(bytes?.inputs ?? {})) {
     const name = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? "src";

@@ -1,6 +1,6 @@
 // The variables at the head of the shell script: what to run, where the database is, how long to wait.
 // One table holds every flag with its variable and default; all that is wrong is reported at once, before
-// anything has been touched. This is the only file that reads the environment.
+// anything has been touched. No other file asks the environment for a setting.
 
 import { readFileSync } from "node:fs";
 import ms from "ms";
@@ -11,11 +11,10 @@ import {
   parseDatabaseUrl,
   type DatabaseAddress,
 } from "./database/url.ts";
+import { inheritedEnvironment, type Environment } from "./environment.ts";
 import { Failure } from "./exit-codes.ts";
 import { logFormats, logLevels, type LogFormat, type LogLevel } from "./log.ts";
 import type { VersionTable } from "./migrations/state.ts";
-
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A command, split into words; never empty. */
 export type Words = readonly [string, ...string[]];
@@ -191,7 +190,7 @@ const otherVariables = new Set(["ENTRYPOINT_APP"]);
 /** Reads every setting: a flag beats its variable, a variable beats the default. Throws one Failure for all that is wrong. */
 export function readSettings(
   invocation: Invocation,
-  inherited: Environment = process.env,
+  inherited: Environment = inheritedEnvironment(),
   cwd: string = process.cwd(),
 ): Settings {
   const problems: string[] = [];
@@ -333,7 +332,7 @@ export function readSettings(
 /** How to log before the settings are known, or when they are wrong. */
 export function readLogSettings(
   flags: Flags,
-  env: Environment = process.env,
+  env: Environment = inheritedEnvironment(),
 ): { format: LogFormat; level: LogLevel } {
   const format = flags.logFormat ?? env["ENTRYPOINT_LOG_FORMAT"];
   const level = flags.logLevel ?? env["ENTRYPOINT_LOG_LEVEL"];

@@ -2,7 +2,7 @@
 // not a database that is ready. What passes by itself is waited for; wrong credentials and a missing
 // database are given five seconds, since a fresh server creates both a moment after it answers.
 
-import { hostname } from "node:os";
+import { hostname, userInfo } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { Failure } from "../exit-codes.ts";
@@ -26,10 +26,14 @@ export interface Connection {
 }
 
 /** The end of our host's name, which tells pods apart: PostgreSQL keeps 63 bytes of an application's name. */
-export const shortHostname = hostname().slice(-31);
+export function shortHostname(): string {
+  return hostname().slice(-31);
+}
 
 /** How our own sessions are named in pg_stat_activity. */
-export const ownApplicationName = `entrypoint ${shortHostname}`;
+export function ownApplicationName(): string {
+  return `entrypoint ${shortHostname()}`;
+}
 
 const firstDelayMs = 50;
 const longestDelayMs = 2_000;
@@ -223,12 +227,12 @@ async function openClient(
   const client = new pg.Client({
     host: host.host,
     port: host.port,
-    user: address.user,
+    user: address.user ?? accountName(),
     password: address.password,
     database: address.database,
     options: address.options,
     ssl: encrypted ? tlsOptions(address) : false,
-    application_name: ownApplicationName,
+    application_name: ownApplicationName(),
     connectionTimeoutMillis: Math.ceil(options.timeoutMs),
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
@@ -256,6 +260,15 @@ async function openClient(
       impatience.abort();
     },
   };
+}
+
+/** Whom libpq takes where nobody is named: the account that we run as. A container's may have no name. */
+function accountName(): string | undefined {
+  try {
+    return userInfo().username;
+  } catch {
+    return undefined;
+  }
 }
 
 async function isStandby(client: pg.Client): Promise<boolean> {

@@ -159,7 +159,7 @@ async function tryLock({ client }: Connection, pooled: boolean): Promise<boolean
   if (taken) {
     // Who, and since when by the server's clock, for those who will wait.
     await client.query(
-      `select set_config('application_name', ${client.escapeLiteral(`${ownApplicationName} `)} ||
+      `select set_config('application_name', ${client.escapeLiteral(`${ownApplicationName()} `)} ||
          to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ${pooled})`,
     );
   }

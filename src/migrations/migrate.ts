@@ -12,11 +12,12 @@ import {
 } from "../database/connect.ts";
 import type { MigrationLock } from "../database/lock.ts";
 import type { DatabaseAddress } from "../database/url.ts";
+import type { Environment } from "../environment.ts";
 import { Failure } from "../exit-codes.ts";
 import type { Log } from "../log.ts";
 import { runCommand, type CommandEnd } from "../process/run-migration.ts";
 import { unlessStopped, type Signals } from "../process/signals.ts";
-import type { Environment, Settings, Words } from "../settings.ts";
+import type { Settings, Words } from "../settings.ts";
 import { inspect, type History } from "./alembic/inspect.ts";
 import { describeProgress, stateDetails, type State } from "./state.ts";
 
@@ -230,7 +231,7 @@ async function migrationEnvironment(
   const merged = options.filter(Boolean).join(" ");
   return {
     ...env,
-    PGAPPNAME: `${migrationApplicationPrefix}${shortHostname}`,
+    PGAPPNAME: `${migrationApplicationPrefix}${shortHostname()}`,
     ...(merged === "" ? {} : { PGOPTIONS: merged }),
   };
 }

@@ -9,12 +9,11 @@
 
 import { getSystemErrorName } from "node:util";
 
+import type { Environment } from "../environment.ts";
 import { Failure } from "../exit-codes.ts";
 import type { Program } from "./find-program.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { hasLibc, loadLibc, withoutExperimentalWarning } from "./libc.ts";
-
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Whether this runtime can replace its process (Node >= 22.15, not on Windows). */
 function canExec(): boolean {

@@ -2,8 +2,9 @@
 // that a signal reaches all of it, with its output passed through untouched. It ends in one of few ways, and
 // none of them leaves it running behind our back.
 
+import type { Environment } from "../environment.ts";
 import type { Log } from "../log.ts";
-import type { Environment, Words } from "../settings.ts";
+import type { Words } from "../settings.ts";
 import { findProgram } from "./find-program.ts";
 import type { Signals } from "./signals.ts";
 

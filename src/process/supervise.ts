@@ -3,8 +3,9 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 
+import type { Environment } from "../environment.ts";
 import { signalExitCode } from "../exit-codes.ts";
-import { describeError, type Environment } from "./exec.ts";
+import { describeError } from "./exec.ts";
 import type { Program } from "./find-program.ts";
 import type { Inheritance } from "./inheritance.ts";
 

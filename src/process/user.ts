@@ -3,8 +3,8 @@
 
 import { readFileSync } from "node:fs";
 
+import type { Environment } from "../environment.ts";
 import { Failure } from "../exit-codes.ts";
-import type { Environment } from "./exec.ts";
 
 /** Who a process is to be. */
 export type User = {

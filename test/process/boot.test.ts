@@ -9,6 +9,7 @@ import { findFreePort } from "../../scripts/postgres.ts";
 import {
   blogDirectory,
   bundle,
+  executable,
   migrationLockKey,
   plainEnvironment,
   runEntrypoint,
@@ -355,7 +356,7 @@ test("a symbolic link named entrypoint.sh works as the program does", () => {
   const directory = mkdtempSync(join(tmpdir(), "entrypoint-link-"));
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const link = join(directory, "entrypoint.sh");
-  symlinkSync(bundle, link);
+  symlinkSync(executable ?? bundle, link);
   const output = execFileSync(link, ["--no-migrate", "echo", "app"], {
     cwd: blogDirectory,
     env: { ...plainEnvironment(), PATH: `${join(process.execPath, "..")}:/usr/bin:/bin` },

@@ -10,6 +10,16 @@ import { onTestFinished } from "vitest";
 const root = join(import.meta.dirname, "../..");
 
 export const bundle = join(root, "dist/entrypoint.js");
+
+/** The single executable, in the runs that test it. */
+export const executable = process.env["ENTRYPOINT_TEST_EXECUTABLE"];
+
+/** What starts entrypoint: the single executable in the runs that test it, else the bundle in Node. */
+export function entrypointCommand(node?: string): [string, ...string[]] {
+  if (executable !== undefined && node === undefined) return [executable];
+  return [node ?? process.execPath, bundle];
+}
+
 export const blogDirectory = join(root, "docker/backend");
 
 /** The Python whose Alembic the tests use. */
@@ -65,11 +75,12 @@ export function plainEnvironment(
   };
 }
 
-/** Starts the bundle; it is killed when the test ends, if it still runs. */
+/** Starts entrypoint; it is killed when the test ends, if it still runs. */
 export function startEntrypoint(args: readonly string[], options: RunOptions = {}): Run {
-  if (!existsSync(bundle)) throw new Error("dist/entrypoint.js is missing: npm run build");
+  const [file, ...before] = entrypointCommand(options.node);
+  if (!existsSync(before[0] ?? file)) throw new Error("there is nothing in dist/: npm run build");
   const startMs = performance.now();
-  const child = spawn(options.node ?? process.execPath, [bundle, ...args], {
+  const child = spawn(file, [...before, ...args], {
     cwd: options.cwd ?? blogDirectory,
     env: plainEnvironment(options.env),
     stdio: ["ignore", "pipe", "pipe"],
@@ -127,7 +138,7 @@ export function startEntrypoint(args: readonly string[], options: RunOptions = {
   };
 }
 
-/** Runs the bundle to its end. */
+/** Runs entrypoint to its end. */
 export async function runEntrypoint(args: readonly string[], options: RunOptions = {}) {
   const run = startEntrypoint(args, options);
   const { code, signal, ms } = await run.ended;

@@ -8,11 +8,12 @@ import { join } from "node:path";
 
 import { beforeAll, describe, expect, test } from "vitest";
 
-import { bundle, python } from "./entrypoint.ts";
+import { entrypointCommand, executable, python } from "./entrypoint.ts";
 
 /** The words that start the program after them; any Node would do, but only 26 keeps everything. */
 const node = join(import.meta.dirname, "../../node_modules/node/bin/node");
-const entrypoint = [node, bundle, "--no-migrate", "--"];
+const program = executable === undefined ? entrypointCommand(node) : entrypointCommand();
+const entrypoint = [...program, "--no-migrate", "--"];
 const fixture = join(import.meta.dirname, "fixtures/probe.pl");
 
 let directory: string;

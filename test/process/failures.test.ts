@@ -1,12 +1,19 @@
 // Each row of the exit-code table, provoked for real. Whatever fails: the app is never started, the code is the
 // row's own, and one line says what is wrong and what cures it.
 
+import { spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { findFreePort } from "../../scripts/postgres.ts";
-import { migrationLockKey, runEntrypoint, startEntrypoint } from "./entrypoint.ts";
+import {
+  entrypointCommand,
+  migrationLockKey,
+  plainEnvironment,
+  runEntrypoint,
+  startEntrypoint,
+} from "./entrypoint.ts";
 import { connectClient, createTestDatabase } from "./postgres.ts";
 import { startProxy } from "./proxy.ts";
 import { createProject, type RevisionFile } from "./project.ts";
@@ -213,6 +220,24 @@ test("124: a migration that takes too long is stopped, and its group with it", a
   });
   expect(failure.code).toBe(124);
   expect(failure.msg).toContain("longer than 1 s");
+});
+
+test("70: an internal error shows the lines of the TypeScript source", () => {
+  // Its working directory is gone, which nothing here expects.
+  const directory = mkdtempSync(join(tmpdir(), "entrypoint-gone-"));
+  const words = [...entrypointCommand(), "--no-migrate", ...app];
+  const run = spawnSync("sh", ["-c", 'rmdir "$PWD" && "$@"', "sh", ...words], {
+    cwd: directory,
+    env: plainEnvironment(),
+    encoding: "utf8",
+  });
+  expect(run.status).toBe(70);
+  expect(run.stdout).toBe("");
+  const { event, err } = JSON.parse(run.stderr) as { event: string; err: { stack: string } };
+  expect(event).toBe("internal-error");
+  expect(err.stack).toMatch(/\(src\/settings\.ts:\d+:\d+\)/);
+  expect(err.stack).toMatch(/\(entrypoint\.ts:\d+:\d+\)/);
+  expect(err.stack).not.toContain("entrypoint.js");
 });
 
 test("126 and 127: commands that cannot be started", async () => {

@@ -65,6 +65,8 @@ const exceptions: Readonly<Record<string, string>> = {
   "npm start": "test/process/start.test.ts runs what it starts",
   "npm test": "it is what runs this",
   "npm run build": "scripts/setup runs it before the tests, which need its bundle",
+  "docker build -f Dockerfile.backend --target entrypoint -t entrypoint .":
+    "test/container/ builds and uses it",
   "npm run check": ".ci/run runs its parts",
   "npx vitest run --project unit": "it is a part of npm test",
   "npx vitest run test/process/blog.test.ts": "it is a part of npm test",

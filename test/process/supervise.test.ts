@@ -11,20 +11,23 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { findProgram } from "../../src/process/find-program.ts";
 import { forwardedSignals, superviseProgram } from "../../src/process/supervise.ts";
-import { bundle, python } from "./entrypoint.ts";
+import { entrypointCommand, executable, python } from "./entrypoint.ts";
 
 const probe = join(import.meta.dirname, "fixtures/probe.pl");
-const nodes = listNodes();
+const starters: [name: string, program: string][] =
+  executable === undefined ? listNodes() : [["the executable", executable]];
 
-describe.each(nodes)("with Node %s", (_version, node) => {
-  const supervise = [bundle, "--no-migrate", "--mode", "supervise", "--log-level", "error", "--"];
+describe.each(starters)("with %s", (_name, program) => {
+  const [, ...before] = program === executable ? entrypointCommand() : entrypointCommand(program);
+  const options = ["--no-migrate", "--mode", "supervise", "--log-level", "error", "--"];
+  const supervise = [...before, ...options];
 
   test("forwards each signal once, and starts no inspector", async () => {
     // Tells its signals, one a line, and ends with the input.
     const listener = `$| = 1; $SIG{$_} = sub { print "SIG$_[0]\\n" } for @ARGV; print "ready\\n";
       while (1) { my $n = sysread STDIN, $_, 1; last if defined $n && $n == 0 } exit 7`;
     const names = forwardedSignals.map((signal) => signal.slice(3));
-    const child = start(node, [...supervise, "perl", "-e", listener, ...names]);
+    const child = start(program, [...supervise, "perl", "-e", listener, ...names]);
     await child.printed("ready\n");
     for (const signal of forwardedSignals) {
       child.process.kill(signal);
@@ -56,14 +59,14 @@ while True:
     seen += chunk
 print(seen.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
-    const words = ["-c", driver, node, ...supervise, "perl", "-e", counter];
+    const words = ["-c", driver, program, ...supervise, "perl", "-e", counter];
     const { status, stdout } = spawnSync(python, words, { encoding: "utf8", timeout: 20_000 });
     expect(stdout).toContain("ints: 1");
     expect(status).toBe(4);
   });
 
   test.each([0, 1, 42, 143, 255])("hands exit code %i on", (code) => {
-    expect(spawnSync(node, [...supervise, "sh", "-c", `exit ${code}`]).status).toBe(code);
+    expect(spawnSync(program, [...supervise, "sh", "-c", `exit ${code}`]).status).toBe(code);
   });
 
   test.each([
@@ -72,13 +75,13 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
     ["SEGV", 139],
     ["USR1", 138],
   ])("says 128+n for a death by %s", (signal, code) => {
-    expect(spawnSync(node, [...supervise, "sh", "-c", `kill -${signal} $$`]).status).toBe(code);
+    expect(spawnSync(program, [...supervise, "sh", "-c", `kill -${signal} $$`]).status).toBe(code);
   });
 
   test("leads a session of its own, with no signal ignored or blocked and every descriptor", () => {
     const report = join(mkdtempSync(join(tmpdir(), "entrypoint-supervise-")), "report");
     const file = openSync("/etc/passwd", "r");
-    const { status } = spawnSync(node, [...supervise, probe, report, "one", ""], {
+    const { status } = spawnSync(program, [...supervise, probe, report, "one", ""], {
       stdio: ["ignore", "pipe", "pipe", file, "ignore", "pipe", "ignore", file],
     });
     expect(status).toBe(0);
@@ -128,7 +131,7 @@ test("delivers a signal that came during the spawn, and lets go of all handlers"
 });
 
 /** Node 26 of the development dependencies, and the first other Node on PATH, with their versions. */
-function listNodes(): [version: string, node: string][] {
+function listNodes(): [name: string, node: string][] {
   const modules = join(import.meta.dirname, "../../node_modules");
   const own = join(modules, "node/bin/node");
   const others = (process.env["PATH"] ?? "")
@@ -137,7 +140,7 @@ function listNodes(): [version: string, node: string][] {
     .map((directory) => join(directory, "node"))
     .filter(exists);
   const found = [own, ...others.slice(0, 1)].map((node): [string, string] => [
-    spawnSync(node, ["--version"], { encoding: "utf8" }).stdout.trim(),
+    `Node ${spawnSync(node, ["--version"], { encoding: "utf8" }).stdout.trim()}`,
     node,
   ]);
   return [...new Map(found)];

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
 
 import { dropPrivileges } from "../../src/process/user.ts";
-import { bundle } from "./entrypoint.ts";
+import { entrypointCommand } from "./entrypoint.ts";
 
 const report = 'grep -E "^(Uid|Gid|Groups):" /proc/self/status; echo "HOME=$HOME"';
 
@@ -27,7 +27,7 @@ describe.skipIf(process.getuid?.() !== 0)("as root", () => {
   });
 
   test("cannot become root again, and says so with 64", () => {
-    const again = [process.execPath, bundle, "--no-migrate", "--user", "root", "--", "true"];
+    const again = [...entrypointCommand(), "--no-migrate", "--user", "root", "--", "true"];
     const ended = spawnSync("/bin/sh", ["-c", '"$@"', "sh", ...again], { uid: 54321, gid: 54321 });
     // Where another user cannot read the checkout, the shell says 126 and there is nothing to see.
     if (ended.status !== 126) expect(ended.status).toBe(64);
@@ -48,5 +48,6 @@ test("an unknown user is a bad setting", () => {
 
 function runAs(user: string, script = report) {
   const words = ["--no-migrate", "--user", user, "--", "/bin/sh", "-c", script];
-  return spawnSync(process.execPath, [bundle, ...words], { encoding: "utf8", cwd: "/" });
+  const [file, ...before] = entrypointCommand();
+  return spawnSync(file, [...before, ...words], { encoding: "utf8", cwd: "/" });
 }

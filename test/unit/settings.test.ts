@@ -5,12 +5,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import type { Environment } from "../../src/environment.ts";
 import { exitCodes, Failure } from "../../src/exit-codes.ts";
 import {
   parseDuration,
   readLogSettings,
   readSettings,
-  type Environment,
   type Flags,
   type Settings,
 } from "../../src/settings.ts";

@@ -1,0 +1,90 @@
+// Makes dist/entrypoint of the bundle: a copy of the Node that runs this, with a start-up snapshot in it, taken after
+// every module of the bundle has been loaded. What the snapshot must not carry is the machine that it was taken on: the
+// process that takes it has no environment, UTC, no host name, and no path that tells anything.
+
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** The first Node that has node:ffi without a flag. `--build-sea` is older. */
+const oldestNode = [26, 9] as const;
+
+/**
+ * Around the bundle in the snapshot. pino asks for the host's name while it loads, for a field that our log lines do not
+ * have: it is given none. Node sets its own path anew at each start.
+ */
+export const snapshotBanner =
+  'const os = require("node:os"), { hostname } = os; os.hostname = () => ""; process.execPath = process.argv[0] = process.argv0 = "";';
+export const snapshotFooter = "os.hostname = hostname;";
+
+/**
+ * Writes the executable `output` from the bundle `main`.
+ * @param assets files for `sea.getAsset`, by name.
+ * @throws where this Node is too old to make one.
+ */
+export function buildSingleExecutable(
+  output: string,
+  main: string,
+  assets: Readonly<Record<string, string>>,
+): void {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major < oldestNode[0] || (major === oldestNode[0] && minor < oldestNode[1])) {
+    throw new Error(
+      `the single executable needs Node ${oldestNode.join(".")} or newer, this is ${process.versions.node}; run: npm run build`,
+    );
+  }
+  // Some of Node's own state keeps the path of the program that takes the snapshot.
+  const directory = mkdtempSync(join(tmpdir(), "entrypoint-"));
+  try {
+    const node = join(directory, "node");
+    writeFileSync(node, stripSymbols(readFileSync(process.execPath)), { mode: 0o755 });
+    copyFileSync(main, join(directory, "main.js"));
+    const config = {
+      // Absolute in the snapshot, and so the same everywhere.
+      main: "/proc/self/cwd/main.js",
+      output: "entrypoint",
+      executable: "node",
+      useSnapshot: true,
+      assets,
+      disableExperimentalSEAWarning: true,
+      // The application's NODE_OPTIONS are not for us.
+      execArgvExtension: "none",
+    };
+    writeFileSync(join(directory, "sea.json"), JSON.stringify(config));
+    // The warnings say that some of Node's modules have not been verified in a snapshot: our tests do.
+    execFileSync(node, ["--no-warnings", "--build-sea", "sea.json"], {
+      cwd: directory,
+      env: { TZ: "UTC" },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    copyFileSync(join(directory, "entrypoint"), output);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/**
+ * A program without its symbol table, which is a fifth of Node: all that follows the last loaded segment goes, the
+ * section headers with it. The kernel and the dynamic linker look at segments alone (elf(5)).
+ * @param program a 64-bit little-endian ELF file.
+ */
+export function stripSymbols(program: Buffer): Buffer {
+  if (program.toString("latin1", 0, 6) !== "\x7fELF\x02\x01") {
+    throw new Error(`${process.execPath} is not a 64-bit little-endian ELF program`);
+  }
+  const headers = Number(program.readBigUInt64LE(0x20)); // e_phoff
+  const size = program.readUInt16LE(0x36); // e_phentsize
+  const count = program.readUInt16LE(0x38); // e_phnum
+  let end = headers + size * count;
+  for (let header = headers; header < headers + size * count; header += size) {
+    const offset = program.readBigUInt64LE(header + 0x08); // p_offset
+    const length = program.readBigUInt64LE(header + 0x20); // p_filesz
+    end = Math.max(end, Number(offset + length));
+  }
+  const stripped = Buffer.from(program.subarray(0, end));
+  stripped.writeBigUInt64LE(0n, 0x28); // e_shoff
+  stripped.writeUInt16LE(0, 0x3c); // e_shnum
+  stripped.writeUInt16LE(0, 0x3e); // e_shstrndx
+  return stripped;
+}

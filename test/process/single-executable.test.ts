@@ -1,0 +1,179 @@
+// What only the single executable has to prove: it is Node inside, and neither the application nor anything else may
+// notice that; and it was built on one machine and carries nothing of it to another.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+import * as esbuild from "esbuild";
+import { describe, expect, inject, onTestFinished, test } from "vitest";
+
+import {
+  buildSingleExecutable,
+  snapshotBanner,
+  snapshotFooter,
+} from "../../scripts/single-executable.ts";
+import { sourceMapAsset } from "../../src/source-map.ts";
+import { entrypointCommand, plainEnvironment } from "./entrypoint.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+const [executable] = entrypointCommand();
+
+describe("the application's NODE_ variables are handed on and change nothing here", () => {
+  const directory = mkdtempSync(join(tmpdir(), "entrypoint-node-"));
+  const variables: readonly [name: string, value: string][] = [
+    ["NODE_OPTIONS", "--require /nonexistent.js --inspect-brk=127.0.0.1:1"],
+    ["NODE_V8_COVERAGE", join(directory, "coverage")],
+    ["NODE_REDIRECT_WARNINGS", join(directory, "warnings")],
+    ["NODE_DEBUG", "*"],
+    ["NODE_CHANNEL_FD", "1"],
+    ["NODE_CHANNEL_SERIALIZATION_MODE", "advanced"],
+    ["NODE_UNIQUE_ID", "1"],
+    ["NODE_TEST_CONTEXT", "child-v8"],
+    ["NODE_TLS_REJECT_UNAUTHORIZED", "0"],
+    ["NODE_EXTRA_CA_CERTS", "/nonexistent.pem"],
+    ["NODE_USE_ENV_PROXY", "1"],
+    ["NODE_PENDING_DEPRECATION", "1"],
+    ["NODE_PATH", "/nonexistent"],
+    ["NODE_ICU_DATA", "/nonexistent"],
+    ["NODE_ENV", "production"],
+    ["NODE_PG_FORCE_NATIVE", "1"],
+  ];
+
+  let without: ReturnType<typeof boot> | undefined;
+  test.for(variables)("%s", ([name, value]) => {
+    without ??= boot({});
+    const withIt = boot({ [name]: value });
+    expect(without.status, without.stderr).toBe(0);
+    expect(withIt.status, withIt.stderr).toBe(0);
+    expect(withIt.stdout).toBe(`${without.stdout}${name}=${value}\n`);
+    expect(withoutTimes(withIt.stderr)).toBe(withoutTimes(without.stderr));
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  /** With a database, since sockets are where Node's variables bite; the application prints its NODE_ variables. */
+  function boot(env: Record<string, string>) {
+    const show = ["sh", "-c", "env | grep ^NODE_; true"];
+    const words = ["--migrate", "true", "--database-url", inject("postgresUrl"), "--", ...show];
+    return spawnSync(executable, words, {
+      cwd: "/",
+      env: plainEnvironment(env),
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  }
+
+  function withoutTimes(lines: string): string {
+    return lines.replaceAll(/"(time|seconds)":[^,}]*|took [0-9.]+ s/g, "");
+  }
+});
+
+test("its own lines are all that it prints: no warning of Node's", () => {
+  const { stderr } = spawnSync(executable, ["--no-migrate", "true"], { encoding: "utf8" });
+  for (const line of stderr.trimEnd().split("\n")) expect(line).toMatch(/^\{"level":/);
+});
+
+test("takes the words after its name as they are, those of Node's own options too", () => {
+  const words = ["--no-migrate", "sh", "-c", 'echo "$@"', "sh", "--inspect", "--eval=1"];
+  expect(execFileSync(executable, words, { encoding: "utf8", stdio: "pipe" })).toBe(
+    "--inspect --eval=1\n",
+  );
+  const refused = spawnSync(executable, ["--eval", "1"], { encoding: "utf8" });
+  expect(refused.stderr).toContain("unknown option '--eval'");
+  expect(refused.status).toBe(64);
+});
+
+test("tells the time of the zone that it runs in", () => {
+  // No machine is set to it, and it has no whole hours.
+  const { stderr } = spawnSync(
+    executable,
+    ["--database-url", "postgresql://127.0.0.1:1/x", "--wait-timeout", "0", "--dry-run", "true"],
+    { cwd: "/", env: plainEnvironment({ TZ: "Asia/Kathmandu", ENTRYPOINT_LOG_FORMAT: "pretty" }) },
+  );
+  const [, hours, minutes] = /(\d\d):(\d\d):\d\d/.exec(String(stderr)) ?? [];
+  const away = Number(hours) * 60 + Number(minutes) - 345 - minutesOfUtc();
+  // The minute may have changed meanwhile.
+  expect([0, -1]).toContain(((away + 720 + 1440) % 1440) - 720);
+});
+
+function minutesOfUtc(): number {
+  const now = new Date();
+  return now.getUTCHours() * 60 + now.getUTCMinutes();
+}
+
+test("carries nothing of the machine that it was built on", () => {
+  // Beside dist, since the paths in the source map are those from there to the sources.
+  const workplace = mkdtempSync(join(root, "dist.marked-"));
+  onTestFinished(() => rmSync(workplace, { recursive: true }));
+  const build = [process.execPath, join(root, "scripts/build.ts"), "--outdir", workplace];
+  // A host's name can be given to one process by root alone.
+  const named = [
+    "unshare",
+    "--uts",
+    "sh",
+    "-c",
+    'echo marked-host > /proc/sys/kernel/hostname; exec "$@"',
+    "sh",
+  ];
+  const [file = "", ...words] = process.getuid?.() === 0 ? [...named, ...build] : build;
+  execFileSync(file, words, {
+    cwd: workplace,
+    env: {
+      PATH: process.env["PATH"],
+      USER: "marked-user",
+      HOME: "/marked-home",
+      LANG: "marked-language",
+      PGUSER: "marked-pguser",
+      NODE_ENV: "marked-node",
+      SECRET: "marked-secret",
+    },
+  });
+  const bytes = readFileSync(join(workplace, "entrypoint"));
+  for (const encoding of ["latin1", "utf16le"] as const) {
+    const found = bytes.indexOf(Buffer.from("marked-", encoding));
+    expect(bytes.subarray(found, found + 60).toString("latin1")).toBe("");
+    for (const path of [root, process.execPath]) {
+      expect(bytes.includes(Buffer.from(path, encoding)), path).toBe(false);
+    }
+  }
+});
+
+test("each start draws random numbers of its own, and an error's places are those of the source", async () => {
+  const directory = createDirectory();
+  const main = join(directory, "main.js");
+  await esbuild.build({
+    entryPoints: [join(import.meta.dirname, "fixtures/snapshot.ts")],
+    outfile: main,
+    bundle: true,
+    minify: true,
+    platform: "node",
+    sourcemap: "external",
+    banner: { js: snapshotBanner },
+    footer: { js: snapshotFooter },
+  });
+  const program = join(directory, "program");
+  buildSingleExecutable(program, main, { [sourceMapAsset]: `${main}.map` });
+  const [first, second] = [1, 2].map(
+    () => JSON.parse(execFileSync(program, { encoding: "utf8" })) as Record<string, string>,
+  );
+  expect(first?.["stack"]).toMatch(/fixtures\/snapshot\.ts:\d+:\d+/);
+  for (const key of ["math", "bytes"]) expect(first?.[key], key).not.toBe(second?.[key]);
+});
+
+test("the source maps are beside both programs", () => {
+  for (const name of ["entrypoint.js.map", "entrypoint.map"]) {
+    const file = join(root, "dist", name);
+    const { sources } = JSON.parse(readFileSync(file, "utf8")) as { sources: string[] };
+    expect(sources).toContain("../src/boot.ts");
+    for (const source of sources.filter((one) => one.startsWith("../src/"))) {
+      expect(existsSync(resolve(file, "..", source)), source).toBe(true);
+    }
+  }
+});
+
+function createDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), "entrypoint-build-"));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  return directory;
+}
