@@ -76,6 +76,7 @@ export function execProgram(
   // Before 26.1 a failed execve aborts the process: what the kernel may refuse is not tried.
   const mayTry = reportsFailure(process.versions.node);
   if (!mayTry && program.doubt !== undefined) throw describeError(program, "ENOEXEC");
+  if (!mayTry && hasOverlongString(argv, env)) throw describeError(program, "E2BIG");
 
   // Node ignores these two, and what is ignored stays so through an exec: the application would see EPIPE where it
   // expects to die. A signal that is handled is reset to its default.
@@ -121,6 +122,15 @@ export function describeError(program: Program, errno: string): Failure {
 export function reportsFailure(version: string): boolean {
   const [major = 0, minor = 0] = version.split(".").map(Number);
   return major > 26 || (major === 26 && minor >= 1);
+}
+
+/**
+ * Whether the kernel takes one of these strings for too long (MAX_ARG_STRLEN, with the NUL at its end). The parent
+ * could not have given us one either, but a secret's file can.
+ */
+function hasOverlongString(argv: readonly string[], env: Environment): boolean {
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${value ?? ""}`);
+  return [...argv, ...variables].some((text) => Buffer.byteLength(text) >= 128 * 1024);
 }
 
 /** Brings `text` back to the bytes that it was decoded from, if it is one of `undecodable`. */
