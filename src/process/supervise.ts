@@ -62,7 +62,7 @@ export async function superviseProgram(
       source.kill(-child.pid, signal);
     } catch (error) {
       // ESRCH: it has ended, and its 'exit' is on the way. EPERM: it has become another user.
-      if (!["ESRCH", "EPERM"].includes(errorCode(error))) throw error;
+      if (!isSystemError(error) || !["ESRCH", "EPERM"].includes(error.code)) throw error;
     }
   };
 
@@ -76,7 +76,11 @@ export async function superviseProgram(
       env: { ...env },
       stdio: passDescriptors(inheritance.descriptors),
     });
-    return await waitForExit(child, program);
+    return await waitForExit(child);
+  } catch (error) {
+    // Node throws some of the kernel's refusals (E2BIG, ETXTBSY), and emits the others.
+    if (child?.pid === undefined && isSystemError(error)) throw describeError(program, error.code);
+    throw error;
   } finally {
     for (const signal of forwardedSignals) source.off(signal, forward);
   }
@@ -89,17 +93,20 @@ function passDescriptors(descriptors: readonly number[]): (number | "ignore")[] 
   return Array.from({ length }, (_, fd) => (fd <= 2 || descriptors.includes(fd) ? fd : "ignore"));
 }
 
-function waitForExit(child: ChildProcess, program: Program): Promise<number> {
+function waitForExit(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
-    child.once("error", (error) => {
-      reject(child.pid === undefined ? describeError(program, errorCode(error)) : error);
-    });
+    child.once("error", reject);
     child.once("exit", (code, signal) => {
       resolve(signal === null ? (code ?? 0) : signalExitCode(signal));
     });
   });
 }
 
-function errorCode(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : String(error);
+function isSystemError(error: unknown): error is Error & { code: string } {
+  return (
+    error instanceof Error &&
+    "syscall" in error &&
+    "code" in error &&
+    typeof error.code === "string"
+  );
 }
