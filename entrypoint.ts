@@ -39,12 +39,12 @@ async function main(): Promise<number> {
     const { app, env, cwd } = settings;
     const findApp = (name: string) => findProgram(name, { path: env["PATH"], cwd });
     // Better now than after the migration; but a setup step may yet bring the program.
+    const mode = chooseMode(settings.mode, inheritance);
     if (app !== null && settings.setup.length === 0 && !settings.dryRun) findApp(app[0]);
 
     if (!(await boot({ settings, log, signals })) || app === null) return 0;
 
     const program = findApp(app[0]);
-    const mode = chooseMode(settings.mode, inheritance);
     if (mode === "supervise" && settings.mode === "auto") {
       log.info(
         { event: "supervise" },
