@@ -60,6 +60,8 @@ export interface RunOptions {
   env?: Record<string, string | undefined>;
   /** The Node to run it with; the one that runs the tests otherwise. */
   node?: string;
+  /** Descriptors to hand down: the first one as 3, the next one as 4. */
+  descriptors?: readonly number[];
 }
 
 /** A plain environment: no setting of the test's own reaches the program. */
@@ -83,16 +85,16 @@ export function startEntrypoint(args: readonly string[], options: RunOptions = {
   const child = spawn(file, [...before, ...args], {
     cwd: options.cwd ?? blogDirectory,
     env: plainEnvironment(options.env),
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", "pipe", ...(options.descriptors ?? [])],
   });
   let stdout = "";
   let stderr = "";
   const printing = new EventEmitter().setMaxListeners(0);
-  child.stdout.on("data", (data: Buffer) => {
+  child.stdout?.on("data", (data: Buffer) => {
     stdout += data.toString();
     printing.emit("more");
   });
-  child.stderr.on("data", (data: Buffer) => {
+  child.stderr?.on("data", (data: Buffer) => {
     stderr += data.toString();
     printing.emit("more");
   });
