@@ -1,20 +1,23 @@
 // The script itself, in seven steps: wait, inspect, lock, inspect again, migrate, verify, and give back what is
 // to be started. Whatever is wrong is thrown as a Failure with the reason and the cure; nothing is started then.
 
-import pg from "pg";
-import { waitForDatabase, type Connection } from "./database/connect.ts";
+import type { Connection } from "./database/connect.ts";
 import { acquireMigrationLock } from "./database/lock.ts";
 import { waitForOrphans } from "./database/orphans.ts";
-import { BadUrl, describeAddress, parseDatabaseUrl, type DatabaseAddress } from "./database/url.ts";
-import { Failure, Stopped } from "./exit-codes.ts";
+import type { DatabaseAddress } from "./database/url.ts";
 import { printResult } from "./log.ts";
-import { inspect, readHistory, type History } from "./migrations/alembic/inspect.ts";
-import { recogniseCommand } from "./migrations/command.ts";
+import { inspect, type History } from "./migrations/alembic/inspect.ts";
 import { decide, type Plan } from "./migrations/decide.ts";
 import { migrate, migrateAndVerify, runSetup, type Context } from "./migrations/migrate.ts";
-import { describeState, stateDetails, type CurrentState, type State } from "./migrations/state.ts";
+import { stateDetails, type CurrentState, type State } from "./migrations/state.ts";
 import { unlessStopped } from "./process/signals.ts";
-import type { Words } from "./settings.ts";
+import {
+  describePlan,
+  explainDatabaseError,
+  findDatabase,
+  openConnection,
+  readMigrations,
+} from "./survey.ts";
 
 /** Resolves once the application may be started (or, with --dry-run, with false). */
 export async function boot(context: Context): Promise<boolean> {
@@ -30,7 +33,9 @@ export async function boot(context: Context): Promise<boolean> {
     const first = await unlessStopped(signals.stop, inspectNow(history, connection));
     const plan = decide(settings, first);
     if (settings.dryRun) {
-      printResult(describePlan(context, address, first, plan));
+      const failure = plan.kind === "fail" ? plan.failure : null;
+      const steps = plan.kind === "go" ? describeSteps(context, address, plan.migrate) : [];
+      printResult(describePlan(context, { address, state: first, failure }, steps));
       return false;
     }
     if (plan.kind === "fail") throw plan.failure;
@@ -49,12 +54,16 @@ export async function boot(context: Context): Promise<boolean> {
     if (!signals.stop.aborted) await connection?.close();
   }
 
-  // 7. start: the lock is released and every connection closed
+  announceStart(context);
+  return true;
+}
+
+/** Step 7, start: the lock is released and every connection closed. */
+function announceStart({ settings, log, signals }: Context): void {
   signals.stop.throwIfAborted();
   const done = settings.migrate === null ? "" : "Migrations complete. ";
   const message = settings.app === null ? "Migrations complete." : `${done}Starting application...`;
   log.info({ event: "starting", app: settings.app }, message);
-  return true;
 }
 
 /** At head: it has been all along, or another replica has migrated while we waited. */
@@ -64,63 +73,6 @@ function logCurrent({ log }: Context, first: State | null, now: CurrentState): v
     { event: "current", ...stateDetails(now) },
     `${reason}: the database is at head ${now.heads.join(", ")}`,
   );
-}
-
-async function readMigrations({ settings }: Context, words: Words): Promise<History> {
-  return readHistory(recogniseCommand(words), {
-    cwd: settings.cwd,
-    env: settings.env,
-    versionTable: settings.versionTable,
-    versions: settings.versions,
-  });
-}
-
-/** The user's word, else the Alembic config's, else PGHOST and its kin; null where there is none to be had. */
-function findDatabase({ settings, log }: Context, history: History | null): DatabaseAddress | null {
-  const { database } = settings;
-  if (database?.kind === "address") return database.address;
-  if (database?.kind === "foreign") {
-    log.warn(
-      { event: "no-database", dialect: database.dialect },
-      `${database.from} names a ${database.dialect} database: only PostgreSQL can be waited for, inspected and locked`,
-    );
-    return null;
-  }
-  if (history?.url) {
-    try {
-      const answer = parseDatabaseUrl(history.url, settings.env);
-      return answer.kind === "postgres" ? answer.address : null;
-    } catch (error) {
-      if (!(error instanceof BadUrl)) throw error;
-      throw new Failure("bad-settings", `sqlalchemy.url in the Alembic config: ${error.message}`, {
-        hint: "set DATABASE_URL, or mend the Alembic config",
-      });
-    }
-  }
-  return settings.fallbackDatabase;
-}
-
-async function openConnection(
-  { settings, signals, log }: Context,
-  address: DatabaseAddress,
-): Promise<Connection> {
-  return waitForDatabase(address, {
-    timeoutMs: settings.waitTimeoutMs,
-    stop: signals.stop,
-    log,
-  });
-}
-
-/** What the server says against one of our own statements is for the user to mend, and no internal error. */
-function explainDatabaseError(error: unknown, connection: Connection | null): unknown {
-  const lost = connection?.lost.aborted === true;
-  if (!(error instanceof pg.DatabaseError || (lost && error instanceof Error))) return error;
-  if (error instanceof Failure || error instanceof Stopped) return error;
-  const what = lost ? "the connection to the database was lost" : "the database refuses a query";
-  return new Failure("database-unavailable", `${what}: ${error.message}`, {
-    cause: error,
-    hint: lost ? "start again: nothing is half done" : "the role must be able to read the catalog",
-  });
 }
 
 async function inspectNow(
@@ -192,32 +144,17 @@ async function runLocked(
   }
 }
 
-function describePlan(
+/** Steps 3 to 6 as --dry-run shows them. */
+function describeSteps(
   { settings }: Context,
   address: DatabaseAddress | null,
-  state: State | null,
-  plan: Plan,
-): string {
-  const lines = [
-    `database   ${address === null ? "none known: nothing to wait for, inspect or lock" : describeAddress(address)}`,
-    `state      ${state === null ? "not asked: there is no migration command" : describeState(state)}`,
-  ];
-  if (plan.kind === "fail") {
-    lines.push(`would stop ${plan.failure.message}`, `cure       ${plan.failure.hint ?? ""}`);
-    return lines.join("\n");
-  }
+  migrating: boolean,
+): string[] {
   const locked = address === null ? "without a lock" : "under the migration lock";
-  lines.push(
-    plan.migrate
+  return [
+    migrating
       ? `migrate    would run ${settings.migrate?.join(" ") ?? ""} ${locked}`
       : "migrate    would run nothing",
-  );
-  for (const words of settings.setup)
-    lines.push(`setup      would run ${words.join(" ")} ${locked}`);
-  lines.push(
-    settings.app === null
-      ? "then       would exit 0"
-      : `then       would become ${settings.app.join(" ")}`,
-  );
-  return lines.join("\n");
+    ...settings.setup.map((words) => `setup      would run ${words.join(" ")} ${locked}`),
+  ];
 }

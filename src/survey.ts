@@ -1,0 +1,96 @@
+// Steps 1 and 2 as every command takes them that looks at the database: what the files say, where the database is,
+// a connection to it, and what --dry-run tells of all that. Nothing is written, and nothing is locked.
+
+import pg from "pg";
+import { waitForDatabase, type Connection } from "./database/connect.ts";
+import { BadUrl, describeAddress, parseDatabaseUrl, type DatabaseAddress } from "./database/url.ts";
+import { Failure, Stopped } from "./exit-codes.ts";
+import { readHistory, type History } from "./migrations/alembic/inspect.ts";
+import { recogniseCommand } from "./migrations/command.ts";
+import type { Context } from "./migrations/migrate.ts";
+import { describeState, type State } from "./migrations/state.ts";
+
+/** What the files say that the migration command would read. */
+export async function readMigrations(
+  { settings }: Context,
+  words: readonly string[],
+): Promise<History> {
+  return readHistory(recogniseCommand(words), {
+    cwd: settings.cwd,
+    env: settings.env,
+    versionTable: settings.versionTable,
+    versions: settings.versions,
+  });
+}
+
+/** The user's word, else the Alembic config's, else PGHOST and its kin; null where there is none to be had. */
+export function findDatabase(
+  { settings, log }: Context,
+  history: History | null,
+): DatabaseAddress | null {
+  const { database } = settings;
+  if (database?.kind === "address") return database.address;
+  if (database?.kind === "foreign") {
+    log.warn(
+      { event: "no-database", dialect: database.dialect },
+      `${database.from} names a ${database.dialect} database: only PostgreSQL can be waited for, inspected and locked`,
+    );
+    return null;
+  }
+  if (history?.url) {
+    try {
+      const answer = parseDatabaseUrl(history.url, settings.env);
+      return answer.kind === "postgres" ? answer.address : null;
+    } catch (error) {
+      if (!(error instanceof BadUrl)) throw error;
+      throw new Failure("bad-settings", `sqlalchemy.url in the Alembic config: ${error.message}`, {
+        hint: "set DATABASE_URL, or mend the Alembic config",
+      });
+    }
+  }
+  return settings.fallbackDatabase;
+}
+
+/** Step 1. */
+export async function openConnection(
+  { settings, signals, log }: Context,
+  address: DatabaseAddress,
+  timeoutMs = settings.waitTimeoutMs,
+): Promise<Connection> {
+  return waitForDatabase(address, {
+    timeoutMs,
+    stop: signals.stop,
+    log,
+  });
+}
+
+/** What the server says against one of our own statements is for the user to mend, and no internal error. */
+export function explainDatabaseError(error: unknown, connection: Connection | null): unknown {
+  const lost = connection?.lost.aborted === true;
+  if (!(error instanceof pg.DatabaseError || (lost && error instanceof Error))) return error;
+  if (error instanceof Failure || error instanceof Stopped) return error;
+  const what = lost ? "the connection to the database was lost" : "the database refuses a query";
+  return new Failure("database-unavailable", `${what}: ${error.message}`, {
+    cause: error,
+    hint: lost ? "start again: nothing is half done" : "the role must be able to read the catalog",
+  });
+}
+
+/** What --dry-run prints: what was found, then why nothing would be started, or `steps` and the end. */
+export function describePlan(
+  { settings }: Context,
+  found: { address: DatabaseAddress | null; state: State | null; failure: Failure | null },
+  steps: readonly string[],
+): string {
+  const { address, state, failure } = found;
+  const lines = [
+    `database   ${address === null ? "none known: nothing to wait for, inspect or lock" : describeAddress(address)}`,
+    `state      ${state === null ? "not asked: there is no migration command" : describeState(state)}`,
+  ];
+  if (failure !== null) {
+    lines.push(`would stop ${failure.message}`, `cure       ${failure.hint ?? ""}`);
+    return lines.join("\n");
+  }
+  const end = settings.app === null ? "exit 0" : `become ${settings.app.join(" ")}`;
+  return [...lines, ...steps, `then       would ${end}`].join("\n");
+}
