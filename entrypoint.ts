@@ -18,6 +18,7 @@ import { superviseProgram } from "./src/process/supervise.ts";
 import { dropPrivileges } from "./src/process/user.ts";
 import { readLogSettings, readSettings, type Settings } from "./src/settings.ts";
 import { mapStack } from "./src/source-map.ts";
+import { waitForHead } from "./src/wait.ts";
 
 async function main(): Promise<number> {
   const inheritance = readInheritance();
@@ -42,7 +43,8 @@ async function main(): Promise<number> {
     const mode = chooseMode(settings.mode, inheritance);
     if (app !== null && settings.setup.length === 0 && !settings.dryRun) findApp(app[0]);
 
-    if (!(await boot({ settings, log, signals })) || app === null) return 0;
+    const prepare = settings.command === "wait" ? waitForHead : boot;
+    if (!(await prepare({ settings, log, signals })) || app === null) return 0;
 
     const program = findApp(app[0]);
     if (mode === "supervise" && settings.mode === "auto") {

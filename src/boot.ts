@@ -59,7 +59,7 @@ export async function boot(context: Context): Promise<boolean> {
 }
 
 /** Step 7, start: the lock is released and every connection closed. */
-function announceStart({ settings, log, signals }: Context): void {
+export function announceStart({ settings, log, signals }: Context): void {
   signals.stop.throwIfAborted();
   const done = settings.migrate === null ? "" : "Migrations complete. ";
   const message = settings.app === null ? "Migrations complete." : `${done}Starting application...`;

@@ -4,7 +4,9 @@
 import { Command, CommanderError, Option } from "commander";
 import { exitCodes, Failure } from "./exit-codes.ts";
 import {
+  concerns,
   settingTable,
+  type Command as CommandName,
   type Flags,
   type Invocation,
   type SettingName,
@@ -17,14 +19,14 @@ export type Parsed =
   | { readonly kind: "boot"; readonly invocation: Invocation }
   | { readonly kind: "print"; readonly text: string };
 
-const commands = {
+const commands: Readonly<Record<CommandName, string>> = {
   run: "boot: wait, inspect, migrate under the lock if needed, verify, become APP (the default)",
   migrate: "the same without an APP: exit 0 once the database is at head",
-} as const;
+  wait: "never migrates: waits until the database is at head, then becomes APP, or exits 0 without one",
+};
 
 // Taken as an APP, one of these would migrate the database before it turns out not to be found.
 const plannedCommands = [
-  "wait",
   "supervise",
   "status",
   "current",
@@ -48,11 +50,15 @@ export function parseArguments(argv: readonly string[]): Parsed {
       hint: `an application of that name is started by: entrypoint -- ${word}`,
     });
   }
-  if (word !== "run" && word !== "migrate") return boot("run", first.flags, first.words);
+  if (!isCommand(word)) return boot("run", first.flags, first.words);
 
   const second = parseWords(word, rest);
   if (second.kind === "print") return second;
   return boot(word, mergeFlags(first.flags, second.flags), second.words);
+}
+
+function isCommand(word: string): word is CommandName {
+  return Object.hasOwn(commands, word);
 }
 
 /** The options before the command's name and those after it: the later one counts, or both of a repeatable one. */
@@ -65,11 +71,11 @@ function mergeFlags(first: Flags, second: Flags): Flags {
   return merged;
 }
 
-function boot(command: "run" | "migrate", flags: Flags, app: readonly string[]): Parsed {
+function boot(command: CommandName, flags: Flags, app: readonly string[]): Parsed {
   return { kind: "boot", invocation: { command, flags, app } };
 }
 
-type Scope = "entrypoint" | keyof typeof commands;
+type Scope = "entrypoint" | CommandName;
 
 function parseWords(
   scope: Scope,
@@ -129,7 +135,7 @@ function createCommand(scope: Scope, printed: string[]): Command {
     command.description(commands[scope]);
   }
   for (const [name, row] of Object.entries(settingTable) as [SettingName, SettingRow][]) {
-    if (scope === "migrate" && name === "mode") continue;
+    if (scope !== "entrypoint" && !concerns(name, scope)) continue;
     command.addOption(createOption(name, row));
   }
   return command;
@@ -162,7 +168,7 @@ ${Object.entries(commands)
   .map(([name, help]) => `  entrypoint ${name.padEnd(10)} ${help}`)
   .join("\n")}
 
-APP defaults to ENTRYPOINT_APP, else: uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2
+APP of run defaults to ENTRYPOINT_APP, else: uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2
 A first word that is no command is the APP. A flag beats its variable, a variable beats the default.
 Durations: 500ms, 60s, 10m; a bare number is seconds.
 

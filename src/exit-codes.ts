@@ -6,6 +6,7 @@ import { constants } from "node:os";
 /** The exit code for each class of failure. Numbers 64 to 78 are those of BSD's sysexits. */
 export const exitCodes = {
   "migration-failed": 1,
+  pending: 3,
   "bad-settings": 64,
   "database-unavailable": 69,
   "internal-error": 70,

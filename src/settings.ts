@@ -19,14 +19,16 @@ import type { VersionTable } from "./migrations/state.ts";
 /** A command, split into words; never empty. */
 export type Words = readonly [string, ...string[]];
 
+export type Command = "run" | "migrate" | "wait";
+
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
 type DatabaseSetting =
   | { readonly kind: "address"; readonly address: DatabaseAddress; readonly from: string }
   | { readonly kind: "foreign"; readonly dialect: string; readonly from: string };
 
 export interface Settings {
-  readonly command: "run" | "migrate";
-  /** What to become; null for the one-shot `migrate`. */
+  readonly command: Command;
+  /** What to become; null for the one-shot `migrate`, and for a `wait` without an APP. */
   readonly app: Words | null;
   /** The migration command; null with --no-migrate. */
   readonly migrate: Words | null;
@@ -60,6 +62,8 @@ export interface SettingRow {
   readonly variable: string | null;
   readonly initial: string | null;
   readonly repeatable?: true;
+  /** The commands to which it means something, unless it is all of them. */
+  readonly commands?: readonly Command[];
   readonly help: string;
 }
 
@@ -83,6 +87,7 @@ export const settingTable = {
     variable: "ENTRYPOINT_SETUP",
     initial: null,
     repeatable: true,
+    commands: ["run", "migrate"],
     help: "run after the migrations, under the lock, at every boot (the variable: one a line)",
   },
   databaseUrl: {
@@ -95,24 +100,27 @@ export const settingTable = {
     flags: "--wait-timeout <duration>",
     variable: "ENTRYPOINT_WAIT_TIMEOUT",
     initial: "60s",
-    help: "how long to wait for the database to answer",
+    help: "how long to wait for the database to answer; with the command wait, to be at head",
   },
   lockTimeout: {
     flags: "--lock-timeout <duration>",
     variable: "ENTRYPOINT_LOCK_TIMEOUT",
     initial: "10m",
+    commands: ["run", "migrate"],
     help: "how long to wait for another replica's migration",
   },
   migrateTimeout: {
     flags: "--migrate-timeout <duration>",
     variable: "ENTRYPOINT_MIGRATE_TIMEOUT",
     initial: "0",
+    commands: ["run", "migrate"],
     help: "how long the migration may take; 0 means no limit",
   },
   alwaysMigrate: {
     flags: "--always-migrate",
     variable: "ENTRYPOINT_ALWAYS_MIGRATE",
     initial: "off",
+    commands: ["run", "migrate"],
     help: "run the migration command even when the database is at head",
   },
   versionTable: {
@@ -138,6 +146,7 @@ export const settingTable = {
     flags: "--mode <auto|exec|supervise>",
     variable: "ENTRYPOINT_MODE",
     initial: "auto",
+    commands: ["run", "wait"],
     help: "how to start APP; auto is exec where the runtime can",
   },
   user: {
@@ -179,9 +188,15 @@ export type SettingName = keyof typeof settingTable;
 export type Flags = Partial<Record<SettingName, string | readonly string[] | true>>;
 
 export interface Invocation {
-  readonly command: "run" | "migrate";
+  readonly command: Command;
   readonly flags: Flags;
   readonly app: readonly string[];
+}
+
+/** Whether the setting means anything to the command. */
+export function concerns(name: SettingName, command: Command): boolean {
+  const { commands }: SettingRow = settingTable[name];
+  return commands === undefined || commands.includes(command);
 }
 
 /** Variables of this project that are no row of the table. */
@@ -194,7 +209,15 @@ export function readSettings(
   cwd: string = process.cwd(),
 ): Settings {
   const problems: string[] = [];
-  const { flags } = invocation;
+  const warnings: string[] = [];
+  const { command } = invocation;
+  const flags: Flags = { ...invocation.flags };
+  for (const name of Object.keys(flags) as SettingName[]) {
+    if (concerns(name, command)) continue;
+    // Before the command's name it may be for all the commands of an image, as its variable is.
+    warnings.push(`${flagOf(settingTable[name])} means nothing to entrypoint ${command}`);
+    delete flags[name];
+  }
 
   const complain = (name: string, given: string, allowed: string) => {
     problems.push(`${name}: given ${quote(given)}; allowed: ${allowed}`);
@@ -203,10 +226,11 @@ export function readSettings(
   const look = (name: SettingName): { source: string; values: readonly string[] } | null => {
     const row: SettingRow = settingTable[name];
     const flag = flags[name];
-    const source = row.flags.split(" ")[0] ?? row.flags;
+    const source = flagOf(row);
     if (typeof flag === "string") return { source, values: [flag] };
     if (Array.isArray(flag)) return { source, values: flag };
-    const variable = row.variable === null ? undefined : inherited[row.variable];
+    const variable =
+      row.variable === null || !concerns(name, command) ? undefined : inherited[row.variable];
     if (row.variable !== null && variable !== undefined && variable !== "") {
       return { source: row.variable, values: [variable] };
     }
@@ -264,31 +288,29 @@ export function readSettings(
   ) {
     problems.push("--migrate and --no-migrate: given both; allowed: one of them");
   }
-  if (invocation.command === "migrate" && noMigrate) {
+  if (command !== "run" && noMigrate) {
+    const use = command === "wait" ? " to say what is waited for" : "";
     problems.push(
-      "entrypoint migrate: no migration command is left; allowed: one that is not empty",
+      `entrypoint ${command}: no migration command is left${use}; allowed: one that is not empty`,
     );
   }
-  if (invocation.command === "migrate" && invocation.app.length > 0) {
+  if (command === "migrate" && invocation.app.length > 0) {
     complain("entrypoint migrate", invocation.app.join(" "), "no APP, since none is started");
   }
 
   let app: Words | null = null;
-  if (invocation.command === "run") {
-    const [program, ...rest] = invocation.app;
+  const [program, ...rest] = invocation.app;
+  if (command !== "migrate" && program !== undefined) app = [program, ...rest];
+  else if (command === "run") {
     const variable = inherited["ENTRYPOINT_APP"];
-    if (program !== undefined) app = [program, ...rest];
-    else {
-      try {
-        app = parseWords(variable || defaultApp);
-      } catch (error) {
-        if (!(error instanceof NotAllowed)) throw error;
-        complain("ENTRYPOINT_APP", variable ?? "", error.message);
-      }
+    try {
+      app = parseWords(variable || defaultApp);
+    } catch (error) {
+      if (!(error instanceof NotAllowed)) throw error;
+      complain("ENTRYPOINT_APP", variable ?? "", error.message);
     }
   }
 
-  const warnings: string[] = [];
   const database = readDatabase(flags, env, problems, warnings);
   for (const name of Object.keys(inherited)) {
     if (!name.startsWith("ENTRYPOINT_") || otherVariables.has(name)) continue;
@@ -297,7 +319,7 @@ export function readSettings(
   }
 
   const settings: Settings = {
-    command: invocation.command,
+    command,
     app,
     migrate,
     setup: readEach("setup", /\n/, parseWords),
@@ -340,6 +362,11 @@ export function readLogSettings(
     format: logFormats.find((known) => known === String(format).trim()) ?? "auto",
     level: logLevels.find((known) => known === String(level).trim()) ?? "info",
   };
+}
+
+/** `--setup` of `--setup <command>` */
+function flagOf({ flags }: SettingRow): string {
+  return flags.split(" ")[0] ?? flags;
 }
 
 /** What was given, without the passwords that a URL or a command may hold. */

@@ -105,7 +105,7 @@ export async function acquireMigrationLock(
 }
 
 /** Who holds the migration lock of this database, and since when, or null. */
-async function findLockHolder(client: pg.Client): Promise<Session | null> {
+export async function findLockHolder(client: pg.Client): Promise<Session | null> {
   const { rows } = await client.query<Session & { lockedForSeconds: number | null }>(`
     select ${sessionColumns},
       round(extract(epoch from clock_timestamp()

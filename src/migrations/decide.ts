@@ -3,7 +3,7 @@
 
 import { Failure } from "../exit-codes.ts";
 import type { Settings } from "../settings.ts";
-import { stateDetails, type State } from "./state.ts";
+import { stateDetails, type PendingState, type State } from "./state.ts";
 
 export type Plan =
   | {
@@ -12,7 +12,12 @@ export type Plan =
       readonly warning: string | null;
       readonly state: string;
     }
-  | { readonly kind: "fail"; readonly failure: Failure };
+  | FailPlan;
+
+interface FailPlan {
+  readonly kind: "fail";
+  readonly failure: Failure;
+}
 
 /** What the state means for this boot. `null` is a boot without a migration command. */
 export function decide(settings: Settings, state: State | null): Plan {
@@ -80,6 +85,43 @@ export function decide(settings: Settings, state: State | null): Plan {
   }
 }
 
-function fail(...[code, message, options]: ConstructorParameters<typeof Failure>): Plan {
+/** What the state means for somebody who never migrates. */
+export type WaitPlan =
+  | { readonly kind: "go"; readonly warning: string | null }
+  | { readonly kind: "wait"; readonly state: PendingState }
+  | FailPlan;
+
+/** What the state means for `wait`: what another's migration can end is waited for, the rest is decided as for a boot. */
+export function decideWait(settings: Settings, state: State): WaitPlan {
+  switch (state.state) {
+    case "current":
+      return { kind: "go", warning: null };
+    case "behind":
+    case "unstamped":
+      return { kind: "wait", state };
+    case "cannot-tell":
+      return { kind: "fail", failure: cannotTell(state.reason) };
+    case "ahead":
+    case "overlapping":
+    case "multiple-heads": {
+      const plan = decide(settings, state);
+      return plan.kind === "fail" ? plan : { kind: "go", warning: plan.warning };
+    }
+  }
+}
+
+/** Who only waits cannot run the command to be certain, as a boot does. */
+export function cannotTell(reason: string): Failure {
+  return new Failure(
+    "bad-settings",
+    `entrypoint wait: cannot tell whether the database is at head: ${reason}`,
+    {
+      hint: "if env.py chooses the folders or the version table in code, name them with --versions or --version-table; else use entrypoint run, which runs the migration command to be certain",
+      details: { state: "cannot-tell", reason },
+    },
+  );
+}
+
+function fail(...[code, message, options]: ConstructorParameters<typeof Failure>): FailPlan {
   return { kind: "fail", failure: new Failure(code, message, options) };
 }

@@ -66,6 +66,9 @@ export type State =
 
 export type CurrentState = Extract<State, { readonly state: "current" }>;
 
+/** Something is left to be run, and a migration that runs now may well be running it. */
+export type PendingState = Extract<State, { readonly state: "behind" | "unstamped" }>;
+
 /** The state's facts for a log line. */
 export function stateDetails(state: State | null): Record<string, unknown> {
   return state === null ? {} : { ...state };
@@ -74,9 +77,17 @@ export function stateDetails(state: State | null): Record<string, unknown> {
 /** `behind: at a1, head c3; pending: b2, c3` */
 export function describeState(state: State): string {
   if (state.state === "cannot-tell") return `cannot tell: ${state.reason}`;
-  const at = state.current.length === 0 ? "no revision" : state.current.join(", ");
   const pending = "pending" in state ? `; pending: ${state.pending.join(", ")}` : "";
-  return `${state.state}: at ${at}, head ${state.heads.join(", ")}${pending}`;
+  return `${state.state}: at ${listRows(state)}, head ${state.heads.join(", ")}${pending}`;
+}
+
+/** `at a1; pending: b2, c3` */
+export function describePending(state: PendingState): string {
+  return `at ${listRows(state)}; pending: ${state.pending.join(", ")}`;
+}
+
+function listRows({ current }: { readonly current: readonly string[] }): string {
+  return current.length === 0 ? "no revision" : current.join(", ");
 }
 
 /** `3 were pending, 1 was applied: the database is at X, between A and head B` */
@@ -86,7 +97,6 @@ export function describeProgress(before: State, after: State): string | null {
   const total = before.pending.length;
   const left = new Set("pending" in after ? after.pending : []);
   const applied = before.pending.filter((id) => !left.has(id)).length;
-  const at = after.current.length === 0 ? "no revision" : after.current.join(", ");
   const from = before.current.length === 0 ? "the beginning" : before.current.join(", ");
-  return `${total} ${total === 1 ? "was" : "were"} pending, ${applied} ${applied === 1 ? "was" : "were"} applied: the database is at ${at}, between ${from} and head ${after.heads.join(", ")}`;
+  return `${total} ${total === 1 ? "was" : "were"} pending, ${applied} ${applied === 1 ? "was" : "were"} applied: the database is at ${listRows(after)}, between ${from} and head ${after.heads.join(", ")}`;
 }

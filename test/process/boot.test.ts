@@ -1,7 +1,7 @@
 // The main job against real PostgreSQL, Alembic and uvicorn: what entrypoint.sh means to do, and the race that it loses.
 
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -18,19 +18,7 @@ import {
 } from "./entrypoint.ts";
 import { connectClient, createTestDatabase } from "./postgres.ts";
 import { greetAsPooler, startProxy } from "./proxy.ts";
-import { createProject } from "./project.ts";
-
-/** A directory with an `alembic` that only writes a mark, first on PATH. */
-function shadowAlembic(): { env: Record<string, string>; mark: string } {
-  const directory = mkdtempSync(join(tmpdir(), "entrypoint-shadow-"));
-  onTestFinished(() => rmSync(directory, { recursive: true }));
-  const mark = join(directory, "was-run");
-  for (const name of ["alembic", "python", "python3"]) {
-    writeFileSync(join(directory, name), `#!/bin/sh\necho ${name} >> ${mark}\n`);
-    chmodSync(join(directory, name), 0o755);
-  }
-  return { env: { PATH: `${directory}:${plainEnvironment()["PATH"]}` }, mark };
-}
+import { createProject, shadowAlembic } from "./project.ts";
 
 async function migratedBlog(): Promise<string> {
   const DATABASE_URL = await createTestDatabase();

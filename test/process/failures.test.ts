@@ -14,7 +14,7 @@ import {
   runEntrypoint,
   startEntrypoint,
 } from "./entrypoint.ts";
-import { connectClient, createTestDatabase } from "./postgres.ts";
+import { connectClient, createTestDatabase, stampRows } from "./postgres.ts";
 import { startProxy } from "./proxy.ts";
 import { createProject, type RevisionFile } from "./project.ts";
 
@@ -41,12 +41,6 @@ async function bootToFailure(
     stderr: run.stderr,
     ms: run.ms,
   };
-}
-
-async function stampRows(url: string, ...rows: string[]): Promise<void> {
-  const client = await connectClient(url);
-  await client.query("create table alembic_version (version_num varchar(32) primary key)");
-  for (const row of rows) await client.query("insert into alembic_version values ($1)", [row]);
 }
 
 test("1: a failed second migration of three says how far it came", async () => {

@@ -24,3 +24,10 @@ export async function connectClient(url: string): Promise<Client> {
   onTestFinished(() => client.end());
   return client;
 }
+
+/** Makes the version table as Alembic would, with these rows. */
+export async function stampRows(url: string, ...rows: string[]): Promise<void> {
+  const client = await connectClient(url);
+  await client.query("create table alembic_version (version_num varchar(32) primary key)");
+  for (const row of rows) await client.query("insert into alembic_version values ($1)", [row]);
+}

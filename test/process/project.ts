@@ -1,9 +1,10 @@
 // Makes small Alembic projects on disk, with revisions that do what a test needs: succeed, fail, hang, lie.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import { plainEnvironment } from "./entrypoint.ts";
 
 export interface RevisionFile {
   id: string;
@@ -56,4 +57,16 @@ export function createProject(
     previous = id;
   }
   return directory;
+}
+
+/** A directory with an `alembic` that only writes a mark, first on PATH. */
+export function shadowAlembic(): { env: Record<string, string>; mark: string } {
+  const directory = mkdtempSync(join(tmpdir(), "entrypoint-shadow-"));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const mark = join(directory, "was-run");
+  for (const name of ["alembic", "python", "python3"]) {
+    writeFileSync(join(directory, name), `#!/bin/sh\necho ${name} >> ${mark}\n`);
+    chmodSync(join(directory, name), 0o755);
+  }
+  return { env: { PATH: `${directory}:${plainEnvironment()["PATH"]}` }, mark };
 }

@@ -11,16 +11,17 @@ export interface Proxy {
   swallow(): void;
 }
 
-/** `rewrite` may change what the server says. Closed when the test has finished. */
+/** `rewrite` may change what the server says, and `port` 0 is any. Closed when the test has finished. */
 export async function startProxy(
   serverUrl: string,
   rewrite: (data: Buffer) => Buffer = (data) => data,
+  port = 0,
 ): Promise<Proxy> {
-  const { hostname, port } = new URL(serverUrl);
+  const behind = new URL(serverUrl);
   const sockets: Socket[] = [];
   let open = true;
   const server = createServer((near) => {
-    const far = connect(Number(port), hostname);
+    const far = connect(Number(behind.port), behind.hostname);
     sockets.push(near, far);
     near.on("data", (data: Buffer) => open && far.write(data));
     far.on("data", (data: Buffer) => open && near.write(rewrite(data)));
@@ -36,7 +37,7 @@ export async function startProxy(
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no port");
   const url = new URL(serverUrl);

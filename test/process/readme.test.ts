@@ -38,6 +38,14 @@ const expectations: Readonly<Record<string, Expected>> = {
     absent: migrated,
   },
   "node ../../dist/entrypoint.js migrate": { stderr: [...migrated, "Migrations complete."] },
+  "node ../../dist/entrypoint.js wait --wait-timeout 1": {
+    code: 3,
+    stderr: [
+      `Waiting for the migration to head ${head}: the database is at no revision; pending: 0001`,
+      `the database is not at head ${head} after 1 s`,
+    ],
+    absent: migrated,
+  },
   "node ../../dist/entrypoint.js uvicorn --version": { stderr: started, stdout: uvicorn },
   "node ../../dist/entrypoint.js -- uvicorn --version": { stderr: started, stdout: uvicorn },
   'node ../../dist/entrypoint.js --setup "alembic current" uvicorn --version': {

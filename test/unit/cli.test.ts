@@ -130,8 +130,17 @@ test("words after migrate are kept, for the settings to refuse", () => {
   expect(invocationOf("migrate", "app").app).toEqual(["app"]);
 });
 
+test("wait takes an application, after -- or not, and none", () => {
+  expect(invocationOf("wait", "--wait-timeout", "5m", "--", "app", "--help")).toEqual({
+    command: "wait",
+    flags: { waitTimeout: "5m" },
+    app: ["app", "--help"],
+  });
+  expect(invocationOf("wait", "app", "--dry-run").app).toEqual(["app", "--dry-run"]);
+  expect(invocationOf("wait")).toEqual({ command: "wait", flags: {}, app: [] });
+});
+
 test.each([
-  "wait",
   "supervise",
   "status",
   "current",
@@ -153,6 +162,10 @@ test.each([
   [["-x"], "unknown option '-x'"],
   [["migrate", "--no-such-option"], "unknown option '--no-such-option'"],
   [["migrate", "--mode", "exec"], "unknown option '--mode'"],
+  [["wait", "--setup", "x"], "unknown option '--setup'"],
+  [["wait", "--always-migrate"], "unknown option '--always-migrate'"],
+  [["wait", "--lock-timeout", "1"], "unknown option '--lock-timeout'"],
+  [["wait", "--migrate-timeout=1"], "unknown option '--migrate-timeout'"],
   [["--lock-timeout"], "option '--lock-timeout <duration>' argument missing"],
   [["--dry-run", "run", "--user"], "option '--user <name[:group]>' argument missing"],
 ])("64: %j is refused with its reason and a cure", (argv, message) => {
@@ -183,6 +196,15 @@ test("migrate --help prints the command's own options", () => {
   const text = printedBy("migrate", "--help");
   expect(text).toContain("entrypoint migrate [options]");
   expect(text).not.toContain("--mode");
+});
+
+test("wait --help prints the command's own options", () => {
+  const text = printedBy("wait", "--help");
+  expect(text).toContain("entrypoint wait [options] [--] [APP [ARG...]]");
+  for (const flag of ["--wait-timeout", "--migrate <", "--mode"]) expect(text).toContain(flag);
+  for (const flag of ["--setup", "--always-migrate", "--lock-timeout", "--migrate-timeout"]) {
+    expect(text).not.toContain(flag);
+  }
 });
 
 test.each(["--version", "-V"])("%s prints the version", (word) => {

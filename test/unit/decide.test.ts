@@ -3,7 +3,7 @@
 
 import { expect, test } from "vitest";
 import { exitCodes, type Failure } from "../../src/exit-codes.ts";
-import { decide } from "../../src/migrations/decide.ts";
+import { decide, decideWait } from "../../src/migrations/decide.ts";
 import type { State } from "../../src/migrations/state.ts";
 import { readSettings, type Flags } from "../../src/settings.ts";
 
@@ -120,3 +120,39 @@ test.each([ahead, overlapping, multipleHeads])(
     expect(failureOf(state, { alwaysMigrate: true }).code).toBe(state.state);
   },
 );
+
+test("who waits goes on at head", () => {
+  expect(decideWait(settingsOf(), current)).toEqual({ kind: "go", warning: null });
+});
+
+test.each(["behind", "unstamped"] as const)(
+  "who waits waits for a database that is %s, and says no word of migrating it",
+  (name) => {
+    const state: State = { state: name, current: [], heads: ["c3"], pending: ["c3"] };
+    expect(decideWait(settingsOf(), state)).toEqual({ kind: "wait", state });
+  },
+);
+
+test.each([ahead, overlapping, multipleHeads])(
+  "no waiting helps a database that is $state: it fails as a boot does",
+  (state) => {
+    expect(decideWait(settingsOf(), state)).toEqual(decide(settingsOf(), state));
+  },
+);
+
+test("--on-ahead start lets who waits go on, with the warning of a boot", () => {
+  expect(decideWait(settingsOf({ onAhead: "start" }), ahead)).toEqual({
+    kind: "go",
+    warning: expect.stringContaining("z9"),
+  });
+});
+
+test("64: who waits cannot run the command where nothing can be told, and hears the reason and the cures", () => {
+  const plan = decideWait(settingsOf(), { state: "cannot-tell", reason: "a shell runs it" });
+  if (plan.kind !== "fail") throw new Error("it goes on");
+  expect(exitCodes[plan.failure.code]).toBe(64);
+  expect(plan.failure.message).toContain("a shell runs it");
+  for (const cure of ["--versions", "--version-table", "entrypoint run"]) {
+    expect(plan.failure.hint).toContain(cure);
+  }
+});

@@ -353,6 +353,51 @@ test("64: migrate without a migration command is refused", () => {
   );
 });
 
+test("wait becomes what its command line names, and nothing else", () => {
+  const env = { ENTRYPOINT_APP: "'" };
+  const wait = (...app: string[]) => readSettings({ command: "wait", flags: {}, app }, env, "/srv");
+  expect(wait("echo", "$PORT").app).toEqual(["echo", "$PORT"]);
+  expect(wait().app).toBeNull();
+});
+
+test("64: wait without a migration command does not know what for", () => {
+  const invocation = { command: "wait", flags: {}, app: [] } as const;
+  const reading = () => readSettings(invocation, { ENTRYPOINT_MIGRATE: "" }, "/srv");
+  expect(failureOf(reading).details["problems"]).toEqual([
+    "entrypoint wait: no migration command is left to say what is waited for; allowed: one that is not empty",
+  ]);
+});
+
+test("variables that mean nothing to the command are not looked at", () => {
+  const env = {
+    ENTRYPOINT_SETUP: "a && b",
+    ENTRYPOINT_ALWAYS_MIGRATE: "perhaps",
+    ENTRYPOINT_LOCK_TIMEOUT: "junk",
+    ENTRYPOINT_MIGRATE_TIMEOUT: "junk",
+  };
+  const invocation = { command: "wait", flags: {}, app: [] } as const;
+  expect(readSettings(invocation, env, "/srv")).toMatchObject({
+    setup: [],
+    alwaysMigrate: false,
+    lockTimeoutMs: 600_000,
+    migrateTimeoutMs: 0,
+    warnings: [],
+  });
+  const migrate = { command: "migrate", flags: {}, app: [] } as const;
+  expect(readSettings(migrate, { ENTRYPOINT_MODE: "fork" }, "/srv").mode).toBe("auto");
+});
+
+test("a flag that means nothing to the command, given before its name, is warned of and left out", () => {
+  const flags = { setup: ["seed"], alwaysMigrate: true, lockTimeout: "junk" } as const;
+  const settings = readSettings({ command: "wait", flags, app: [] }, {}, "/srv");
+  expect(settings).toMatchObject({ setup: [], alwaysMigrate: false, lockTimeoutMs: 600_000 });
+  expect(settings.warnings).toEqual([
+    "--setup means nothing to entrypoint wait",
+    "--always-migrate means nothing to entrypoint wait",
+    "--lock-timeout means nothing to entrypoint wait",
+  ]);
+});
+
 test("a secret is read from its file, without the newline at its end, and NAME_FILE is gone", () => {
   const path = writeSecret("postgresql://blog:secret@db/blog\r\n");
   const settings = read({}, { DATABASE_URL_FILE: path, HOME: "/root" });

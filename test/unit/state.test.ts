@@ -3,6 +3,7 @@
 
 import { expect, test } from "vitest";
 import {
+  describePending,
   describeProgress,
   describeState,
   stateDetails,
@@ -23,6 +24,15 @@ test("says where the database stands and what is pending", () => {
   );
   expect(describeState({ state: "current", current: ["d4"], heads })).toBe(
     "current: at d4, head d4",
+  );
+});
+
+test("says what somebody waits for", () => {
+  expect(describePending({ state: "behind", current: ["a1"], heads, pending: ["b2", "d4"] })).toBe(
+    "at a1; pending: b2, d4",
+  );
+  expect(describePending({ state: "unstamped", current: [], heads, pending: ["d4"] })).toBe(
+    "at no revision; pending: d4",
   );
 });
 
