@@ -39,8 +39,8 @@ async function main(): Promise<number> {
     }
     const { app, env, cwd } = settings;
     const findApp = (name: string) => findProgram(name, { path: env["PATH"], cwd });
-    // Better now than after the migration; but a setup step may yet bring the program.
     const mode = chooseMode(settings.mode, inheritance);
+    // Better now than after the migration; but a setup step may yet bring the program.
     if (app !== null && settings.setup.length === 0 && !settings.dryRun) findApp(app[0]);
 
     const prepare = settings.command === "wait" ? waitForHead : boot;
