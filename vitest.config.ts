@@ -1,6 +1,7 @@
 // The kinds of tests: `unit` has no process and no database, `process` runs the built bundle against a real PostgreSQL
 // and a real Alembic, `executable` does the same with the single executable, in the files where that can make a
-// difference. Run one kind with `npx vitest run --project unit`.
+// difference; `container` runs the images of Dockerfile.backend in a real engine, when all else is done. Run one kind with
+// `npx vitest run --project unit`.
 
 import path from "node:path";
 
@@ -46,6 +47,16 @@ export default defineConfig({
             "test/process/single-executable.test.ts",
           ],
           env: { ...env, ENTRYPOINT_TEST_EXECUTABLE: path.resolve("dist/entrypoint") },
+        },
+      },
+      {
+        test: {
+          name: "container",
+          include: ["test/container/**/*.test.ts"],
+          globalSetup: ["test/container/global-setup.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          sequence: { groupOrder: 1 },
         },
       },
     ],

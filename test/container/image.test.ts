@@ -1,0 +1,139 @@
+// What an image holds and may be run with: entrypoint in one of the user's own, as README shows it, and the blog's
+// with all that operators take away from a container.
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+
+import { execa } from "execa";
+import { describe, expect, onTestFinished, test } from "vitest";
+
+import {
+  call,
+  engine,
+  entrypointImage,
+  fetchWhenServed,
+  nodeImage,
+  pythonImage,
+  run,
+  startContainer,
+  startDatabase,
+} from "./engine.ts";
+
+const root = join(import.meta.dirname, "../..");
+const readme = readFileSync(join(root, "README.md"), "utf8");
+const published = ["--publish", "127.0.0.1::8000"];
+
+describe.skipIf(engine === null)("an image of the user's own", () => {
+  test("gets the files that README lists, of about that size, and nothing else", async () => {
+    const id = await call("create", entrypointImage, "none");
+    onTestFinished(async () => void (await run("rm", id)));
+    const directory = mkdtempSync(join(tmpdir(), "entrypoint-image-"));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    const archive = join(directory, "archive.tar");
+    await call("export", "--output", archive, id);
+    const { stdout: listing } = await execa("tar", ["--list", "--verbose", `--file=${archive}`]);
+    const files = [...listing.matchAll(/^([-l]\S+) \S+ +(\d+) .* \d\d:\d\d (\S+)/gm)]
+      // The engine's own, in every container.
+      .filter(([, , , path = ""]) => !/^(\.dockerenv|dev|etc|proc|sys|run)\b/.test(path))
+      .map(([, mode, size, path]) => ({ path: `/${path}`, mode, megabytes: Number(size) / 1e6 }));
+    const rows = [...readme.matchAll(/^\| `(\/\S+)` +\| (\S+) (?:MB|KB)? *\|/gm)];
+    expect(files.map(({ path }) => path).toSorted()).toEqual(
+      rows.map(([, path]) => path).toSorted(),
+    );
+    const program = files.find(({ path }) => path === "/entrypoint");
+    expect(program?.mode).toBe("-rwxr-xr-x");
+    expect(program?.megabytes).toBeCloseTo(Number(rows[0]?.[2]), -1);
+    const compressed = gzipSync(readFileSync(archive)).length / 1e6;
+    expect(compressed).toBeCloseTo(Number(/\| (\d+) MB compressed/.exec(readme)?.[1]), -1);
+  });
+
+  test("boots when it is built from README's Dockerfile", async () => {
+    const [, dockerfile = ""] = /^```dockerfile\n# after\n([^]*?)```/m.exec(readme) ?? [];
+    const tag = "entrypoint-test/own";
+    await execa(
+      engine ?? "",
+      ["build", "--network=host", "--tag", tag, "--file", "-", "docker/backend"],
+      {
+        cwd: root,
+        input: dockerfile
+          .replace(/^FROM .*/, `FROM ${pythonImage}`)
+          .replace("--from=entrypoint ", `--from=${entrypointImage} `),
+      },
+    );
+    const database = await startDatabase();
+    const app = await startContainer({
+      image: tag,
+      env: { DATABASE_URL: database.url },
+      flags: [...database.flags, ...published],
+    });
+    expect(await fetchWhenServed(app, "/posts")).toBe("[]");
+    expect(await app.stop()).toBeLessThan(2_000);
+  });
+
+  test("that has libatomic1 goes on using its own", async () => {
+    const tag = "entrypoint-test/libatomic";
+    await execa(engine ?? "", ["build", "--tag", tag, "-"], {
+      input: `FROM ${nodeImage}\nCOPY --from=${entrypointImage} / /\n`,
+    });
+    const own = await call("run", "--rm", tag, "ldd", "/entrypoint");
+    expect(own).toMatch(/libatomic\.so\.1 => \/(usr\/)?lib\/[^/]+-linux-gnu\/libatomic\.so\.1 /);
+    const slim = await call("run", "--rm", "entrypoint-test/blog", "ldd", "/entrypoint");
+    expect(slim).toMatch(/libatomic\.so\.1 => \/(usr\/)?lib\/libatomic\.so\.1 /);
+  });
+});
+
+describe.skipIf(engine === null)("the blog's image", () => {
+  test("runs as a user that is not root and owns the application", async () => {
+    const [user, owner] = [
+      await call("run", "--rm", "entrypoint-test/blog", "id", "-un"),
+      await call("run", "--rm", "entrypoint-test/blog", "stat", "-c", "%U", "/app/alembic.ini"),
+    ];
+    expect([user, owner]).toEqual(["app", "app"]);
+  });
+
+  test.for<[name: string, flags: readonly string[]]>([
+    [
+      "a root file system that cannot be written, no capabilities and no new privileges",
+      ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"],
+    ],
+    ["the engine's own init before it", ["--init"]],
+    ["a user that the image does not know", ["--user=54321:54321", "--read-only"]],
+  ])("boots with %s", async ([, flags]) => {
+    const database = await startDatabase();
+    const app = await startContainer({
+      env: { DATABASE_URL: database.url },
+      flags: [...database.flags, ...published, ...flags],
+    });
+    expect(await fetchWhenServed(app, "/posts")).toBe("[]");
+    await app.stop();
+    expect(await app.ended()).toBe(0);
+  });
+
+  test("boots on a terminal, where its lines are for people", async () => {
+    const database = await startDatabase();
+    const app = await startContainer({
+      env: { DATABASE_URL: database.url },
+      flags: [...database.flags, ...published, "--tty"],
+    });
+    await fetchWhenServed(app, "/posts");
+    expect(app.output()).toMatch(/\u001b\[32mINFO\u001b\[39m: .*Running database migrations\.\.\./);
+    expect(app.lines()).toEqual([]);
+    await app.stop();
+    expect(await app.ended()).toBe(0);
+  });
+
+  test("boots and migrates within 128 MB of memory", async () => {
+    const database = await startDatabase();
+    const app = await startContainer({
+      env: { DATABASE_URL: database.url },
+      // One process: two of uvicorn's workers take more than that by themselves.
+      words: ["/entrypoint", "uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000"],
+      flags: [...database.flags, ...published, "--memory=128m", "--memory-swap=128m"],
+    });
+    expect(await fetchWhenServed(app, "/posts")).toBe("[]");
+    await app.stop();
+    expect(await app.ended()).toBe(0);
+  });
+});
