@@ -44,8 +44,8 @@ describe.skipIf(engine === null)("in a container", () => {
       const { stdout } = await container.exec("cat", "/proc/1/cmdline");
       expect(stdout).toContain("/uvicorn\0app.main:app\0");
     }
-    const programs = async ({ exec }: Container) =>
-      (await exec("sh", "-c", "readlink /proc/[0-9]*/exe")).stdout.split("\n");
+    const programs = async (container: Container) =>
+      (await container.exec("sh", "-c", "readlink /proc/[0-9]*/exe")).stdout.split("\n");
     expect(await programs(own)).not.toContainEqual(expect.stringContaining("/entrypoint"));
 
     const ms = await own.stop();
@@ -87,11 +87,7 @@ describe.skipIf(engine === null)("in a container", () => {
     const project = mountProject([{ id: "a1" }, { id: "b2", upgrade: 'op.execute("select 1/0")' }]);
     const app = await startContainer({
       env: { DATABASE_URL: database.url },
-      flags: [
-        ...database.flags,
-        ...project,
-        ...["--volume", `${terminationLog}:/dev/termination-log`],
-      ],
+      flags: [...database.flags, ...project, `--volume=${terminationLog}:/dev/termination-log`],
     });
     expect(await app.ended()).toBe(1);
     expect(app.output()).toContain("division by zero");
@@ -107,7 +103,7 @@ describe.skipIf(engine === null)("in a container", () => {
     const database = await startDatabase();
     const replicas = await startTogether(database, "/entrypoint", published);
     await Promise.all(replicas.map((replica) => fetchWhenServed(replica, "/posts")));
-    const events = replicas.flatMap(({ lines }) => lines().map(({ event }) => event));
+    const events = replicas.flatMap((replica) => replica.lines().map(({ event }) => event));
     expect(events.filter((event) => event === "migrating")).toHaveLength(1);
     expect(events.filter((event) => event === "starting")).toHaveLength(6);
 
@@ -115,7 +111,7 @@ describe.skipIf(engine === null)("in a container", () => {
     const other = await startDatabase();
     await other.connect();
     const scripts = await startTogether(other, "/entrypoint.sh", [
-      ...["--volume", `${shellScript}:/entrypoint.sh:ro`],
+      `--volume=${shellScript}:/entrypoint.sh:ro`,
     ]);
     const fates = await Promise.all(
       scripts.map((script) =>
@@ -242,7 +238,7 @@ async function startTogether(
       }),
     ),
   );
-  await Promise.all(containers.map(({ printed }) => printed("at the gate")));
+  await Promise.all(containers.map((container) => container.printed("at the gate")));
   writeFileSync(join(gate, "open"), "");
   return containers;
 }

@@ -10,15 +10,11 @@ import { Client } from "pg";
 import { inject, onTestFinished } from "vitest";
 
 import { createProject, type RevisionFile } from "../process/project.ts";
+import { baseImages } from "./global-setup.ts";
 
 export const engine = inject("engine");
 export const blogImage = inject("blogImage");
 export const entrypointImage = inject("entrypointImage");
-
-/** The base images, as Dockerfile.backend has them. */
-export const nodeImage = process.env["NODE_IMAGE"] || "node:26-bookworm-slim";
-export const pythonImage = process.env["PYTHON_IMAGE"] || "python:3.13-slim-bookworm";
-const postgresImage = process.env["POSTGRES_IMAGE"] || "postgres:17";
 
 /** The shell script that entrypoint replaces, for comparison. */
 export const shellScript = resolve(import.meta.dirname, "fixtures/entrypoint.sh");
@@ -43,6 +39,8 @@ export interface Container {
   event(name: string): Promise<LogLine>;
   /** Resolves when the output holds the text. */
   printed(text: string): Promise<void>;
+  /** Whether it has been started and has not ended since. */
+  running(): boolean;
   /** Starts it (again). */
   start(): Promise<void>;
   /** Resolves with the exit code when it has ended, and all of its output is there. */
@@ -82,7 +80,7 @@ function client(): string {
 }
 
 /** Makes a container and does not start it. It is removed when the test has finished. */
-export async function createContainer(options: ContainerOptions): Promise<Container> {
+async function createContainer(options: ContainerOptions): Promise<Container> {
   const variables = Object.entries(options.env ?? {});
   const id = await call(
     "create",
@@ -95,6 +93,7 @@ export async function createContainer(options: ContainerOptions): Promise<Contai
   let output = "";
   /** Ends when all that this start of the container prints is here. */
   let followed: Promise<unknown> | undefined;
+  let running = false;
   onTestFinished(async () => {
     await run("rm", "--force", "--volumes", id);
     await followed;
@@ -119,17 +118,21 @@ export async function createContainer(options: ContainerOptions): Promise<Contai
   };
   return {
     id,
+    running: () => running,
     output: () => output,
     lines,
     event: (name) => until(() => lines().find((line) => line.event === name), `event ${name}`),
-    printed: (text) => until(() => (output.includes(text) ? null : undefined), text).then(() => {}),
+    async printed(text) {
+      await until(() => (output.includes(text) ? null : undefined), text);
+    },
     async start() {
       // The log of an earlier start is not to be had twice.
       const since = new Date().toISOString();
       await call("start", id);
       const words = ["logs", "--follow", "--since", since, id];
       const logs = execa(client(), words, { all: true, reject: false, buffer: false });
-      followed = logs;
+      running = true;
+      followed = logs.finally(() => (running = false));
       logs.all.on("data", (chunk) => {
         output += String(chunk);
         printing.emit("more");
@@ -174,7 +177,7 @@ export async function createDatabase(): Promise<Database> {
   // What is registered first is called last: the containers have gone by then.
   onTestFinished(async () => void (await run("network", "rm", network)));
   const container = await createContainer({
-    image: postgresImage,
+    image: baseImages.postgres,
     // The locale decides the encoding where the image leaves that to initdb.
     env: { POSTGRES_PASSWORD: password, POSTGRES_DB: "blog", LANG: "C.UTF-8" },
     flags: ["--network", network, "--network-alias", "db", "--publish", "127.0.0.1::5432"],
@@ -218,9 +221,9 @@ export function mountProject(revisions: readonly RevisionFile[]): string[] {
   return ["--volume", `${directory}:/app:ro`];
 }
 
-/** The first answer with a good status that the path gives, now or later, as text. */
+/** The first answer with a good status that the path gives, now or later, as text; throws when the container ends. */
 export async function fetchWhenServed(container: Container, path: string): Promise<string> {
-  for (;;) {
+  while (container.running()) {
     try {
       const answer = await fetch((await container.address()) + path);
       if (answer.ok) return await answer.text();
@@ -229,4 +232,5 @@ export async function fetchWhenServed(container: Container, path: string): Promi
     }
     await new Promise((go) => setTimeout(go, pollMs));
   }
+  throw new Error(`the container ended before it served ${path}:\n${container.output()}`);
 }

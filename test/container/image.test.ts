@@ -10,16 +10,16 @@ import { execa } from "execa";
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import {
+  blogImage,
   call,
   engine,
   entrypointImage,
   fetchWhenServed,
-  nodeImage,
-  pythonImage,
   run,
   startContainer,
   startDatabase,
 } from "./engine.ts";
+import { baseImages } from "./global-setup.ts";
 
 const root = join(import.meta.dirname, "../..");
 const readme = readFileSync(join(root, "README.md"), "utf8");
@@ -39,9 +39,7 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
       .filter(([, , , path = ""]) => !/^(\.dockerenv|dev|etc|proc|sys|run)\b/.test(path))
       .map(([, mode, size, path]) => ({ path: `/${path}`, mode, megabytes: Number(size) / 1e6 }));
     const rows = [...readme.matchAll(/^\| `(\/\S+)` +\| (\S+) (?:MB|KB)? *\|/gm)];
-    expect(files.map(({ path }) => path).toSorted()).toEqual(
-      rows.map(([, path]) => path).toSorted(),
-    );
+    expect(new Set(files.map(({ path }) => path))).toEqual(new Set(rows.map(([, path]) => path)));
     const program = files.find(({ path }) => path === "/entrypoint");
     expect(program?.mode).toBe("-rwxr-xr-x");
     expect(program?.megabytes).toBeCloseTo(Number(rows[0]?.[2]), -1);
@@ -58,7 +56,7 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
       {
         cwd: root,
         input: dockerfile
-          .replace(/^FROM .*/, `FROM ${pythonImage}`)
+          .replace(/^FROM .*/, `FROM ${baseImages.python}`)
           .replace("--from=entrypoint ", `--from=${entrypointImage} `),
       },
     );
@@ -75,11 +73,11 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
   test("that has libatomic1 goes on using its own", async () => {
     const tag = "entrypoint-test/libatomic";
     await execa(engine ?? "", ["build", "--tag", tag, "-"], {
-      input: `FROM ${nodeImage}\nCOPY --from=${entrypointImage} / /\n`,
+      input: `FROM ${baseImages.node}\nCOPY --from=${entrypointImage} / /\n`,
     });
     const own = await call("run", "--rm", tag, "ldd", "/entrypoint");
     expect(own).toMatch(/libatomic\.so\.1 => \/(usr\/)?lib\/[^/]+-linux-gnu\/libatomic\.so\.1 /);
-    const slim = await call("run", "--rm", "entrypoint-test/blog", "ldd", "/entrypoint");
+    const slim = await call("run", "--rm", blogImage, "ldd", "/entrypoint");
     expect(slim).toMatch(/libatomic\.so\.1 => \/(usr\/)?lib\/libatomic\.so\.1 /);
   });
 });
@@ -87,8 +85,8 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
 describe.skipIf(engine === null)("the blog's image", () => {
   test("runs as a user that is not root and owns the application", async () => {
     const [user, owner] = [
-      await call("run", "--rm", "entrypoint-test/blog", "id", "-un"),
-      await call("run", "--rm", "entrypoint-test/blog", "stat", "-c", "%U", "/app/alembic.ini"),
+      await call("run", "--rm", blogImage, "id", "-un"),
+      await call("run", "--rm", blogImage, "stat", "-c", "%U", "/app/alembic.ini"),
     ];
     expect([user, owner]).toEqual(["app", "app"]);
   });
@@ -118,7 +116,7 @@ describe.skipIf(engine === null)("the blog's image", () => {
       flags: [...database.flags, ...published, "--tty"],
     });
     await fetchWhenServed(app, "/posts");
-    expect(app.output()).toMatch(/\u001b\[32mINFO\u001b\[39m: .*Running database migrations\.\.\./);
+    expect(app.output()).toMatch(/\[32mINFO.*Running database migrations\.\.\./);
     expect(app.lines()).toEqual([]);
     await app.stop();
     expect(await app.ended()).toBe(0);
