@@ -74,7 +74,21 @@ const exceptions: Readonly<Record<string, string>> = {
   "npm test": "it is what runs this",
   "npm run build": "scripts/setup runs it before the tests, which need its bundle",
   "docker build -f Dockerfile.backend --target entrypoint -t entrypoint .":
-    "test/container/ builds and uses it",
+    "test/container/image.test.ts builds it, and the image that README shows",
+  ...Object.fromEntries(
+    [
+      "docker compose -f docker/compose.yaml up --detach",
+      "docker compose -f docker/compose.yaml ps --all --format 'table {{.Name}}\\t{{.Status}}'",
+      "curl http://127.0.0.1:8000/posts",
+      "docker compose -f docker/compose.yaml logs migrate",
+      "docker compose -f docker/compose.yaml down --volumes",
+      "docker compose -f docker/compose.boot.yaml up --detach --scale backend=6",
+      "docker compose -f docker/compose.boot.yaml port --index 2 backend 8000",
+      "docker compose -f docker/compose.boot.yaml down --volumes",
+    ].map((command) => [command, "test/container/compose.test.ts does what it does"]),
+  ),
+  "kubectl apply -f docker/kubernetes.yaml": "it needs a cluster; test/unit/kubernetes.test.ts",
+  "kubectl apply -f docker/kubernetes.boot.yaml": "it needs a cluster",
   "npm run check": ".ci/run runs its parts",
   "npx vitest run --project unit": "it is a part of npm test",
   "npx vitest run test/process/blog.test.ts": "it is a part of npm test",

@@ -95,8 +95,6 @@ describe.for(all.flatMap(listContainers).map((one) => [describeContainer(one), o
         expect(container.command?.join(" ")).toBe(defaultApp);
         return;
       }
-      // Not in this version yet.
-      if (words[0] === "wait") return;
       expect(readCommand(words)).toBe(words[0] ?? "run");
     });
 
