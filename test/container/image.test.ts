@@ -25,6 +25,12 @@ const root = join(import.meta.dirname, "../..");
 const readme = readFileSync(join(root, "README.md"), "utf8");
 const published = ["--publish", "127.0.0.1::8000"];
 
+/** README's Dockerfile for an image of the user's own, on a base that is here. */
+const dockerfile = (/^```dockerfile\n# after\n([^]*?)```/m.exec(readme)?.[1] ?? "")
+  .replace(/^FROM .*/, `FROM ${baseImages.python}`)
+  .replaceAll("--from=entrypoint ", `--from=${entrypointImage} `);
+const copies = /(^COPY --from=.*\n)+/m.exec(dockerfile)?.[0] ?? "";
+
 describe.skipIf(engine === null)("an image of the user's own", () => {
   test("gets the files that README lists, of about that size, and nothing else", async () => {
     const id = await call("create", entrypointImage, "none");
@@ -48,17 +54,11 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
   });
 
   test("boots when it is built from README's Dockerfile", async () => {
-    const [, dockerfile = ""] = /^```dockerfile\n# after\n([^]*?)```/m.exec(readme) ?? [];
     const tag = "entrypoint-test/own";
     await execa(
       engine ?? "",
       ["build", "--network=host", "--tag", tag, "--file", "-", "docker/backend"],
-      {
-        cwd: root,
-        input: dockerfile
-          .replace(/^FROM .*/, `FROM ${baseImages.python}`)
-          .replace("--from=entrypoint ", `--from=${entrypointImage} `),
-      },
+      { cwd: root, input: dockerfile },
     );
     const database = await startDatabase();
     const app = await startContainer({
@@ -73,12 +73,36 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
   test("that has libatomic1 goes on using its own", async () => {
     const tag = "entrypoint-test/libatomic";
     await execa(engine ?? "", ["build", "--tag", tag, "-"], {
-      input: `FROM ${baseImages.node}\nCOPY --from=${entrypointImage} / /\n`,
+      input: `FROM ${baseImages.node}\n${copies}`,
     });
     const own = await call("run", "--rm", tag, "ldd", "/entrypoint");
     expect(own).toMatch(/libatomic\.so\.1 => \/(usr\/)?lib\/[^/]+-linux-gnu\/libatomic\.so\.1 /);
     const slim = await call("run", "--rm", blogImage, "ldd", "/entrypoint");
     expect(slim).toMatch(/libatomic\.so\.1 => \/(usr\/)?lib\/libatomic\.so\.1 /);
+  });
+
+  test("keeps its directories as they are, and a link among them", async () => {
+    const tag = "entrypoint-test/directories";
+    const look = "stat -c '%n %F %A %u:%g' /usr /usr/lib /usr/local /usr/local/. /usr/local/bin";
+    await execa(engine ?? "", ["build", "--tag", tag, "-"], {
+      input: [
+        `FROM ${baseImages.python}`,
+        "RUN mv /usr/local /srv/local && ln -s /srv/local /usr/local \\",
+        " && chown 1:2 /usr /usr/lib /usr/local/. /usr/local/bin \\",
+        " && chmod 2775 /usr/local/. /usr/local/bin && chmod 711 /usr /usr/lib \\",
+        ` && ${look} > /before`,
+        copies,
+      ].join("\n"),
+    });
+    const differences = await run("run", "--rm", tag, "sh", "-c", `${look} | diff /before -`);
+    expect(differences).toEqual({ code: 0, stdout: "", stderr: "" });
+    const version = await call("run", "--rm", tag, "entrypoint", "--version");
+    expect(version).toMatch(/^\d+\.\d+\.\d+$/);
+  });
+
+  test("is made as the blog's is", () => {
+    const own = readFileSync(join(root, "Dockerfile.backend"), "utf8");
+    expect(own).toContain(copies.replaceAll(entrypointImage, "entrypoint"));
   });
 });
 
