@@ -2,6 +2,7 @@
 // written to disk, and both are asked. A case that Alembic refuses may be refused, never decided otherwise.
 // ENTRYPOINT_TEST_SEED repeats a run; fast-check prints the seed of one that fails.
 
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,12 +16,16 @@ import { getOption, parseIni } from "../../src/migrations/alembic/ini.ts";
 import { readVariables, variableNames } from "../../src/migrations/alembic/literals.ts";
 import { recogniseCommand } from "../../src/migrations/command.ts";
 import type { State, Target } from "../../src/migrations/state.ts";
+import { python } from "./entrypoint.ts";
 import { type Oracle, type Refusal, startOracle } from "./fixtures/alembic-oracle.ts";
 
 const seed = Number(process.env["ENTRYPOINT_TEST_SEED"] ?? Date.now() % 1_000_000_007);
 const runs = Number(process.env["ENTRYPOINT_TEST_RUNS"] ?? 500);
 
 let oracle: Oracle;
+const alembicVersion = execFileSync(python, ["-c", "import alembic; print(alembic.__version__)"], {
+  encoding: "utf8",
+});
 let folder: string;
 let counter = 0;
 
@@ -671,8 +676,9 @@ describe("configuration", () => {
     },
   };
   for (const [name, { files, words, since }] of Object.entries(layouts)) {
-    test(name, async ({ skip }) => {
-      if (since !== undefined && isOlder(oracle.version, since)) skip();
+    // An older Alembic knows nothing of it, and there is nothing to compare.
+    if (since !== undefined && isOlder(alembicVersion, since)) continue;
+    test(name, async () => {
       await expectSameIds({ "migrations/versions/a1.py": spellPlainly("a1"), ...files }, words);
     });
   }
