@@ -1,7 +1,6 @@
 // Runs containers of the built images in the real engine, and tells what they printed and how they ended. Tests wait
 // for a log event, an answer or the end, never for a time. All that a test makes goes with it.
 
-import { EventEmitter, once } from "node:events";
 import { chmodSync } from "node:fs";
 import { resolve } from "node:path";
 
@@ -9,6 +8,7 @@ import { execa } from "execa";
 import { Client } from "pg";
 import { inject, onTestFinished } from "vitest";
 
+import { type LogLine, readLines, watchOutput } from "../output.ts";
 import { createProject, type RevisionFile } from "../process/project.ts";
 import { baseImages } from "./global-setup.ts";
 
@@ -21,13 +21,6 @@ export const shellScript = resolve(import.meta.dirname, "fixtures/entrypoint.sh"
 
 const password = "blog";
 const pollMs = 50;
-
-interface LogLine {
-  level: string;
-  event: string;
-  msg: string;
-  [detail: string]: unknown;
-}
 
 export interface Container {
   readonly id: string;
@@ -89,33 +82,20 @@ async function createContainer(options: ContainerOptions): Promise<Container> {
     options.image ?? blogImage,
     ...(options.words ?? []),
   );
-  const printing = new EventEmitter().setMaxListeners(0);
   let output = "";
-  /** Ends when all that this start of the container prints is here. */
-  let followed: Promise<unknown> | undefined;
   let running = false;
+  /** Ends when all that this start of the container prints is here. */
+  let followed: Promise<unknown> = Promise.resolve();
+  const { more, until } = watchOutput(
+    () => followed,
+    () => output,
+  );
+  const lines = () => readLines(output);
   onTestFinished(async () => {
     await run("rm", "--force", "--volumes", id);
     await followed;
   });
 
-  const lines = (): LogLine[] =>
-    output
-      .split(/\r?\n/)
-      .slice(0, -1)
-      .filter((line) => line.startsWith("{"))
-      .map((line) => JSON.parse(line) as LogLine);
-  const until = async <T>(look: () => T | undefined, what: string): Promise<T> => {
-    for (;;) {
-      const found = look();
-      if (found !== undefined) return found;
-      const end = followed?.then(() => "end") ?? "end";
-      if ((await Promise.race([once(printing, "more"), end])) !== "end") continue;
-      const last = look();
-      if (last !== undefined) return last;
-      throw new Error(`the container ended before ${what}:\n${output}`);
-    }
-  };
   return {
     id,
     running: () => running,
@@ -135,7 +115,7 @@ async function createContainer(options: ContainerOptions): Promise<Container> {
       followed = logs.finally(() => (running = false));
       logs.all.on("data", (chunk) => {
         output += String(chunk);
-        printing.emit("more");
+        more();
       });
     },
     async ended() {

@@ -2,10 +2,12 @@
 // or for the end, never for a time.
 
 import { spawn, type ChildProcess } from "node:child_process";
-import { EventEmitter, once } from "node:events";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { onTestFinished } from "vitest";
+
+import { type LogLine, readLines, watchOutput } from "../output.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -30,13 +32,6 @@ export const python = resolve(
 
 /** The advisory lock's key. Written down a second time on purpose: images of every version must agree on it. */
 export const migrationLockKey = "7308907280281399145";
-
-interface LogLine {
-  level: string;
-  event: string;
-  msg: string;
-  [detail: string]: unknown;
-}
 
 export interface Run {
   readonly process: ChildProcess;
@@ -89,42 +84,29 @@ export function startEntrypoint(args: readonly string[], options: RunOptions = {
   });
   let stdout = "";
   let stderr = "";
-  const printing = new EventEmitter().setMaxListeners(0);
-  child.stdout?.on("data", (data: Buffer) => {
-    stdout += data.toString();
-    printing.emit("more");
-  });
-  child.stderr?.on("data", (data: Buffer) => {
-    stderr += data.toString();
-    printing.emit("more");
-  });
   const ended = once(child, "close").then(([code, signal]: unknown[]) => ({
     code: code as number | null,
     signal: signal as NodeJS.Signals | null,
     ms: performance.now() - startMs,
   }));
+  const { more, until } = watchOutput(
+    () => ended,
+    () => stderr,
+  );
+  const lines = () => readLines(stderr);
+  child.stdout?.on("data", (data: Buffer) => {
+    stdout += data.toString();
+    more();
+  });
+  child.stderr?.on("data", (data: Buffer) => {
+    stderr += data.toString();
+    more();
+  });
   onTestFinished(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     await ended;
   });
 
-  const lines = (): LogLine[] =>
-    stderr
-      .split("\n")
-      .slice(0, -1)
-      .filter((line) => line.startsWith("{"))
-      .map((line) => JSON.parse(line) as LogLine);
-  const until = async <T>(look: () => T | undefined, what: string): Promise<T> => {
-    for (;;) {
-      const found = look();
-      if (found !== undefined) return found;
-      const end = await Promise.race([once(printing, "more").then(() => null), ended]);
-      if (end === null) continue;
-      const last = look();
-      if (last !== undefined) return last;
-      throw new Error(`ended with ${end.code ?? end.signal} before ${what}:\n${stderr}`);
-    }
-  };
   return {
     process: child,
     pid: child.pid ?? 0,
@@ -132,10 +114,9 @@ export function startEntrypoint(args: readonly string[], options: RunOptions = {
     stderr: () => stderr,
     lines,
     event: (name) => until(() => lines().find((line) => line.event === name), `event ${name}`),
-    printed: (text) =>
-      until(() => (`${stdout}${stderr}`.includes(text) ? true : undefined), text).then(
-        () => undefined,
-      ),
+    async printed(text) {
+      await until(() => (`${stdout}${stderr}`.includes(text) ? true : undefined), text);
+    },
     ended,
   };
 }
