@@ -5,6 +5,7 @@
 import type { Environment } from "../environment.ts";
 import type { Log } from "../log.ts";
 import type { Words } from "../settings.ts";
+import { describeError } from "./exec.ts";
 import { findProgram } from "./find-program.ts";
 import type { Signals } from "./signals.ts";
 
@@ -92,7 +93,7 @@ export async function runCommand(
     if (ended !== null) return ended;
     if (result.exitCode !== undefined) return { kind: "exited", code: result.exitCode };
     if (result.signal !== undefined) return { kind: "killed", signal: result.signal };
-    throw result.cause ?? new Error(`cannot start ${words[0]}`);
+    throw result.code === undefined ? result.cause : describeError(program, result.code);
   } finally {
     for (const timer of timers) clearTimeout(timer);
     lockLost?.removeEventListener("abort", onLockLost);

@@ -254,6 +254,19 @@ test("126 and 127: commands that cannot be started", async () => {
   expect(codes).toEqual([126, 127, 126, 127]);
 });
 
+test("126: an environment that is too long for the migration command", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "entrypoint-secret-"));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const secret = join(directory, "secret");
+  writeFileSync(secret, "x".repeat(200_000));
+  const failure = await bootToFailure([{ id: "a1" }], {
+    args: ["--secret", "CERTIFICATE"],
+    env: { CERTIFICATE_FILE: secret },
+  });
+  expect(failure.code).toBe(126);
+  expect(failure.msg).toContain("cannot start alembic: arguments and environment too long");
+});
+
 test("an application that cannot be found leaves the database untouched", async () => {
   const url = await createTestDatabase();
   const run = await runEntrypoint(["no-such-app"], { env: { DATABASE_URL: url } });
