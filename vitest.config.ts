@@ -56,6 +56,9 @@ export default defineConfig({
           globalSetup: ["test/container/global-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          expect: { poll: { timeout: 30_000 } },
+          // How long `docker stop` takes is measured, and six replicas fill a small machine.
+          fileParallelism: false,
           sequence: { groupOrder: 1 },
         },
       },

@@ -50,6 +50,7 @@ writeFileSync(join(dist, "package.json"), '{ "type": "commonjs" }\n');
 // Built beside, then renamed: a process that starts meanwhile finds the old file or the new one, whole. The paths in
 // the source maps hold in both places.
 const staging = `${dist}.${process.pid}`;
+process.once("exit", () => rmSync(staging, { recursive: true, force: true }));
 const common: BuildOptions = {
   entryPoints: [join(root, "entrypoint.ts")],
   bundle: true,
@@ -85,7 +86,6 @@ buildSingleExecutable(join(staging, "entrypoint"), join(staging, "snapshot.js"),
 for (const file of ["entrypoint.js.map", "entrypoint.js", "entrypoint.map", "entrypoint"]) {
   renameSync(join(staging, file), join(dist, file));
 }
-rmSync(staging, { recursive: true });
 
 const bytes = Object.entries(result.metafile.outputs).find(([path]) => path.endsWith(".js"))?.[1];
 console.log(`${dist}/entrypoint.js: ${Math.round((bytes?.bytes ?? 0) / 1000)} KB`);

@@ -4,7 +4,6 @@
 
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** The first Node that has node:ffi without a flag. `--build-sea` is older. */
@@ -39,8 +38,8 @@ export function buildSingleExecutable(
       `the single executable needs Node ${oldestNode.join(".")} or newer, this is ${process.versions.node}; run: npm run build`,
     );
   }
-  // Some of Node's own state keeps the path of the program that takes the snapshot.
-  const directory = mkdtempSync(join(tmpdir(), "entrypoint-"));
+  // Some of Node's own state keeps the path of the program that takes the snapshot, so not TMPDIR, which may tell a name.
+  const directory = mkdtempSync("/tmp/entrypoint-");
   try {
     const node = join(directory, "node");
     writeFileSync(node, stripSymbols(readFileSync(process.execPath)), { mode: 0o755 });

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import {
+  call,
   createDatabase,
   engine,
   fetchWhenServed,
@@ -90,6 +91,9 @@ describe.skipIf(engine === null)("in a container", () => {
       flags: [...database.flags, ...project, `--volume=${terminationLog}:/dev/termination-log`],
     });
     expect(await app.ended()).toBe(1);
+    expect(await call("inspect", "--format={{.State.Status}} {{.State.ExitCode}}", app.id)).toBe(
+      "exited 1",
+    );
     expect(app.output()).toContain("division by zero");
     expect(app.output()).not.toContain("Starting application");
     expect(app.output()).not.toContain("Uvicorn running");
@@ -128,18 +132,15 @@ describe.skipIf(engine === null)("in a container", () => {
   test("a database that comes ten seconds late is waited for", async () => {
     const database = await createDatabase();
     const app = await startContainer({
-      env: { DATABASE_URL: database.url, ENTRYPOINT_LOG_LEVEL: "debug" },
+      env: { DATABASE_URL: database.url },
       flags: [...database.flags, ...published],
     });
     const startMs = performance.now();
     await app.event("waiting");
-    // By then it has made more than ten tries, since none is more than two seconds after the last.
-    await expect
-      .poll(() => performance.now() - startMs, { timeout: 20_000 })
-      .toBeGreaterThan(10_000);
+    await expect.poll(() => performance.now() - startMs).toBeGreaterThan(10_000);
     await database.container.start();
     await fetchWhenServed(app, "/posts");
-    expect(app.lines().filter(({ event }) => event === "waiting").length).toBeGreaterThan(6);
+    expect(app.lines().map(({ event }) => event)).toContain("database-ready");
   });
 
   test("a container that is killed in the middle of a migration finishes it when it is started again", async () => {

@@ -54,7 +54,7 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
   });
 
   test("boots when it is built from README's Dockerfile", async () => {
-    const tag = "entrypoint-test/own";
+    const tag = nameImage("own");
     await execa(
       engine ?? "",
       ["build", "--network=host", "--tag", tag, "--file", "-", "docker/backend"],
@@ -71,7 +71,7 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
   });
 
   test("that has libatomic1 goes on using its own", async () => {
-    const tag = "entrypoint-test/libatomic";
+    const tag = nameImage("libatomic");
     await execa(engine ?? "", ["build", "--tag", tag, "-"], {
       input: `FROM ${baseImages.node}\n${copies}`,
     });
@@ -82,7 +82,7 @@ describe.skipIf(engine === null)("an image of the user's own", () => {
   });
 
   test("keeps its directories as they are, and a link among them", async () => {
-    const tag = "entrypoint-test/directories";
+    const tag = nameImage("directories");
     const look = "stat -c '%n %F %A %u:%g' /usr /usr/lib /usr/local /usr/local/. /usr/local/bin";
     await execa(engine ?? "", ["build", "--tag", tag, "-"], {
       input: [
@@ -159,3 +159,10 @@ describe.skipIf(engine === null)("the blog's image", () => {
     expect(await app.ended()).toBe(0);
   });
 });
+
+/** A name for an image that goes with the test. */
+function nameImage(name: string): string {
+  const tag = `entrypoint-test/${name}`;
+  onTestFinished(async () => void (await run("rmi", "--force", tag)));
+  return tag;
+}

@@ -2,11 +2,19 @@
 // inherits, once after `sh -c 'exec probe'`, once after entrypoint, and the two must be the same.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { entrypointCommand, executable, python } from "./entrypoint.ts";
 
@@ -27,6 +35,8 @@ beforeAll(() => {
   writeFileSync(probe, readFileSync(fixture));
   chmodSync(probe, 0o755);
 });
+
+afterAll(() => rmSync(directory, { recursive: true }));
 
 type Facts = Record<string, string>;
 type Stdio = ("ignore" | "pipe" | number)[];

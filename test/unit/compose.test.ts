@@ -24,6 +24,10 @@ test("the base images' defaults are the Dockerfile's", () => {
   }
 });
 
+test("the project's name, and so that of its containers, is blog", () => {
+  expect(readFileSync(join(root, "docker/.env"), "utf8")).toMatch(/^COMPOSE_PROJECT_NAME=blog$/m);
+});
+
 test("both files have the same database", () => {
   expect(withService["db"]).toBeDefined();
   expect(withoutService["db"]).toEqual(withService["db"]);
