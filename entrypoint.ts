@@ -37,14 +37,15 @@ async function main(): Promise<number> {
     if (settings.user !== null) {
       settings = { ...settings, env: dropPrivileges(settings.user, settings.env) };
     }
-    const { app, env, cwd } = settings;
+    const { command, app, env, cwd } = settings;
     const findApp = (name: string) => findProgram(name, { path: env["PATH"], cwd });
     const mode = chooseMode(settings.mode, inheritance);
     // Better now than after the migration; but a setup step may yet bring the program.
     if (app !== null && settings.setup.length === 0 && !settings.dryRun) findApp(app[0]);
 
-    const prepare = settings.command === "wait" ? waitForHead : boot;
-    if (!(await prepare({ settings, log, signals })) || app === null) return 0;
+    const prepare = { run: boot, migrate: boot, wait: waitForHead, supervise: null }[command];
+    if (prepare !== null && !(await prepare({ settings, log, signals }))) return 0;
+    if (app === null) return 0;
 
     const program = findApp(app[0]);
     if (mode === "supervise" && settings.mode === "auto") {
@@ -58,7 +59,7 @@ async function main(): Promise<number> {
     await new Promise((resolve) => setImmediate(resolve));
     signals.stop.throwIfAborted();
     if (mode === "exec") return execProgram(program, app, env, inheritance);
-    const ended = superviseProgram(program, app, env, inheritance);
+    const ended = superviseProgram(program, app, env, inheritance, settings.supervise, log);
     signals.release();
     return await ended;
   } catch (error) {

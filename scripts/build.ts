@@ -22,11 +22,12 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
   version: string;
 };
 
-// pg can use libpq through a native add-on or Cloudflare's sockets; neither is here.
+// pg can use libpq through a native add-on or Cloudflare's sockets, and pino can log in a thread of its own; nothing of
+// that is done here.
 const absent: Plugin = {
   name: "absent",
   setup(bundler) {
-    bundler.onResolve({ filter: /^(pg-native|pg-cloudflare)$/ }, ({ path }) => ({
+    bundler.onResolve({ filter: /^(pg-native|pg-cloudflare|thread-stream)$/ }, ({ path }) => ({
       path,
       namespace: "absent",
     }));

@@ -22,12 +22,12 @@ export type Parsed =
 const commands: Readonly<Record<CommandName, string>> = {
   run: "boot: wait, inspect, migrate under the lock if needed, verify, become APP (the default)",
   migrate: "the same without an APP: exit 0 once the database is at head",
+  supervise: "no database: starts APP and does PID 1's duties for it",
   wait: "never migrates: waits until the database is at head, then becomes APP, or exits 0 without one",
 };
 
 // Taken as an APP, one of these would migrate the database before it turns out not to be found.
 const plannedCommands = [
-  "supervise",
   "status",
   "current",
   "heads",
@@ -121,7 +121,7 @@ function createCommand(scope: Scope, printed: string[]): Command {
       getErrHasColors: () => false,
     })
     .argument("[app...]")
-    .usage(scope === "migrate" ? "[options]" : "[options] [--] [APP [ARG...]]")
+    .usage(usages[scope])
     .configureHelp({ visibleArguments: () => [] })
     .helpOption("-h, --help", "print this and exit")
     .action(() => undefined);
@@ -140,6 +140,14 @@ function createCommand(scope: Scope, printed: string[]): Command {
   }
   return command;
 }
+
+const usages: Readonly<Record<Scope, string>> = {
+  entrypoint: "[options] [--] [APP [ARG...]]",
+  run: "[options] [--] [APP [ARG...]]",
+  migrate: "[options]",
+  wait: "[options] [--] [APP [ARG...]]",
+  supervise: "[options] [--] APP [ARG...]",
+};
 
 function createOption(name: SettingName, row: SettingRow): Option {
   const notes = [

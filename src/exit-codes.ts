@@ -1,7 +1,7 @@
 // What the shell script said with `exit 1`, said exactly: each class of failure has a name and a
 // number of its own. README's table is held against this one by a test.
 
-import { constants } from "node:os";
+import { signalNumber, type SignalName } from "./process/signal-table.ts";
 
 /** The exit code for each class of failure. Numbers 64 to 78 are those of BSD's sysexits. */
 export const exitCodes = {
@@ -58,6 +58,6 @@ export class Stopped extends Error {
 }
 
 /** 128 + n, as a shell reports a child that died of signal n. */
-export function signalExitCode(signal: NodeJS.Signals): number {
-  return 128 + constants.signals[signal];
+export function signalExitCode(signal: SignalName): number {
+  return 128 + signalNumber(signal);
 }

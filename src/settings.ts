@@ -15,11 +15,13 @@ import { inheritedEnvironment, type Environment } from "./environment.ts";
 import { Failure } from "./exit-codes.ts";
 import { logFormats, logLevels, type LogFormat, type LogLevel } from "./log.ts";
 import type { VersionTable } from "./migrations/state.ts";
+import { canBeForwarded, parseSignal, type SignalName } from "./process/signal-table.ts";
+import type { SuperviseOptions } from "./process/supervision.ts";
 
 /** A command, split into words; never empty. */
 export type Words = readonly [string, ...string[]];
 
-export type Command = "run" | "migrate" | "wait";
+export type Command = "run" | "migrate" | "wait" | "supervise";
 
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
 type DatabaseSetting =
@@ -45,6 +47,7 @@ export interface Settings {
   readonly versions: readonly string[];
   readonly onAhead: "abort" | "start";
   readonly mode: "auto" | "exec" | "supervise";
+  readonly supervise: SuperviseOptions;
   readonly user: string | null;
   readonly dryRun: boolean;
   readonly logFormat: LogFormat;
@@ -69,17 +72,23 @@ export interface SettingRow {
 
 const defaultApp = "uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2";
 
+const databaseCommands = ["run", "migrate", "wait"] as const;
+/** Those that start an APP. */
+const startingCommands = ["run", "wait", "supervise"] as const;
+
 export const settingTable = {
   migrate: {
     flags: "--migrate <command>",
     variable: "ENTRYPOINT_MIGRATE",
     initial: "alembic upgrade head",
+    commands: databaseCommands,
     help: "the migration command, split into words as a shell would; empty means none",
   },
   noMigrate: {
     flags: "--no-migrate",
     variable: null,
     initial: null,
+    commands: databaseCommands,
     help: "run no migration",
   },
   setup: {
@@ -94,12 +103,14 @@ export const settingTable = {
     flags: "--database-url <url>",
     variable: "DATABASE_URL",
     initial: null,
+    commands: databaseCommands,
     help: "SQLAlchemy or libpq form; else sqlalchemy.url of the Alembic config, else PGHOST and its kin",
   },
   waitTimeout: {
     flags: "--wait-timeout <duration>",
     variable: "ENTRYPOINT_WAIT_TIMEOUT",
     initial: "60s",
+    commands: databaseCommands,
     help: "how long to wait for the database to answer; with the command wait, to be at head",
   },
   lockTimeout: {
@@ -127,6 +138,7 @@ export const settingTable = {
     flags: "--version-table <[schema.]name>",
     variable: "ENTRYPOINT_VERSION_TABLE",
     initial: null,
+    commands: databaseCommands,
     help: "the version table, when env.py names it in code",
   },
   versions: {
@@ -134,12 +146,14 @@ export const settingTable = {
     variable: "ENTRYPOINT_VERSIONS",
     initial: null,
     repeatable: true,
+    commands: databaseCommands,
     help: "a folder of revisions, when env.py names it in code (the variable: separated by ':')",
   },
   onAhead: {
     flags: "--on-ahead <abort|start>",
     variable: "ENTRYPOINT_ON_AHEAD",
     initial: "abort",
+    commands: databaseCommands,
     help: "what to do when the database is newer than this image",
   },
   mode: {
@@ -162,10 +176,62 @@ export const settingTable = {
     repeatable: true,
     help: "NAME is read from the file that NAME_FILE names (the variable: separated by ',')",
   },
+  drainDelay: {
+    flags: "--drain-delay <duration>",
+    variable: "ENTRYPOINT_DRAIN_DELAY",
+    initial: "0",
+    commands: startingCommands,
+    help: "supervise: pass SIGTERM on only after that time, a load balancer's to notice",
+  },
+  stopTimeout: {
+    flags: "--stop-timeout <duration>",
+    variable: "ENTRYPOINT_STOP_TIMEOUT",
+    initial: "30s",
+    commands: startingCommands,
+    help: "supervise: from SIGTERM to SIGKILL; 0 means no limit",
+  },
+  signalScope: {
+    flags: "--signal-scope <group|child>",
+    variable: "ENTRYPOINT_SIGNAL_SCOPE",
+    initial: "group",
+    commands: startingCommands,
+    help: "supervise: pass signals on to APP's process group, or to APP alone (as HUP, TTIN, TTOU always are)",
+  },
+  mapSignal: {
+    flags: "--map-signal <from:to>",
+    variable: "ENTRYPOINT_MAP_SIGNAL",
+    initial: null,
+    repeatable: true,
+    commands: startingCommands,
+    help: "supervise: pass a signal on as another, TERM:QUIT; 0 drops it (the variable: separated by ',')",
+  },
+  mapExit: {
+    flags: "--map-exit <from=to>",
+    variable: "ENTRYPOINT_MAP_EXIT",
+    initial: null,
+    repeatable: true,
+    commands: startingCommands,
+    help: "supervise: end with another code than APP's, 143=0 (the variable: separated by ',')",
+  },
+  waitAll: {
+    flags: "--wait-all",
+    variable: "ENTRYPOINT_WAIT_ALL",
+    initial: "off",
+    commands: startingCommands,
+    help: "supervise: end only when every descendant of APP has",
+  },
+  parentDeathSignal: {
+    flags: "--parent-death-signal <signal>",
+    variable: "ENTRYPOINT_PARENT_DEATH_SIGNAL",
+    initial: null,
+    commands: startingCommands,
+    help: "supervise: the signal that comes when the parent of entrypoint dies",
+  },
   dryRun: {
     flags: "--dry-run",
     variable: null,
     initial: null,
+    commands: databaseCommands,
     help: "print what would happen, and why; touch nothing",
   },
   logFormat: {
@@ -183,6 +249,16 @@ export const settingTable = {
 } as const satisfies Record<string, SettingRow>;
 
 export type SettingName = keyof typeof settingTable;
+
+const superviseOptions = [
+  "drainDelay",
+  "stopTimeout",
+  "signalScope",
+  "mapSignal",
+  "mapExit",
+  "waitAll",
+  "parentDeathSignal",
+] as const satisfies readonly SettingName[];
 
 /** What the command line said, unread: a list where the flag is repeatable, `true` where it takes no value. */
 export type Flags = Partial<Record<SettingName, string | readonly string[] | true>>;
@@ -223,18 +299,21 @@ export function readSettings(
     problems.push(`${name}: given ${quote(given)}; allowed: ${allowed}`);
   };
   /** Where the setting comes from, and its words; an empty variable counts as absent, so that `${X:-}` in a Compose file works. */
-  const look = (name: SettingName): { source: string; values: readonly string[] } | null => {
+  const look = (
+    name: SettingName,
+  ): { source: string; values: readonly string[]; byDefault: boolean } | null => {
     const row: SettingRow = settingTable[name];
     const flag = flags[name];
     const source = flagOf(row);
-    if (typeof flag === "string") return { source, values: [flag] };
-    if (Array.isArray(flag)) return { source, values: flag };
+    if (flag === true) return { source, values: ["on"], byDefault: false };
+    if (typeof flag === "string") return { source, values: [flag], byDefault: false };
+    if (Array.isArray(flag)) return { source, values: flag, byDefault: false };
     const variable =
       row.variable === null || !concerns(name, command) ? undefined : inherited[row.variable];
     if (row.variable !== null && variable !== undefined && variable !== "") {
-      return { source: row.variable, values: [variable] };
+      return { source: row.variable, values: [variable], byDefault: false };
     }
-    return row.initial === null ? null : { source, values: [row.initial] };
+    return row.initial === null ? null : { source, values: [row.initial], byDefault: true };
   };
   function read<T>(name: SettingName, parse: (text: string) => T, fallback: T): T {
     const found = look(name);
@@ -288,7 +367,7 @@ export function readSettings(
   ) {
     problems.push("--migrate and --no-migrate: given both; allowed: one of them");
   }
-  if (command !== "run" && noMigrate) {
+  if ((command === "migrate" || command === "wait") && noMigrate) {
     const use = command === "wait" ? " to say what is waited for" : "";
     problems.push(
       `entrypoint ${command}: no migration command is left${use}; allowed: one that is not empty`,
@@ -311,12 +390,40 @@ export function readSettings(
     }
   }
 
-  const database = readDatabase(flags, env, problems, warnings);
+  if (command === "supervise" && app === null) {
+    problems.push("entrypoint supervise: no APP is given; allowed: entrypoint supervise -- APP");
+  }
+
+  const asksDatabase = command !== "supervise";
+  const database = asksDatabase ? readDatabase(flags, env, problems, warnings) : null;
   for (const name of Object.keys(inherited)) {
     if (!name.startsWith("ENTRYPOINT_") || otherVariables.has(name)) continue;
     if (Object.values(settingTable).some((row) => row.variable === name)) continue;
     warnings.push(`${name} is set, but it is no setting of this version`);
   }
+
+  const supervise: SuperviseOptions = {
+    drainDelayMs: read("drainDelay", parseDuration, 0),
+    stopTimeoutMs: read("stopTimeout", parseDuration, 0),
+    signalScope: read("signalScope", oneOf(["group", "child"]), "group"),
+    mapSignals: new Map(readEach("mapSignal", /[\s,]+/, parseSignalPair)),
+    mapExits: new Map(readEach("mapExit", /[\s,]+/, parseExitPair)),
+    waitAll: read("waitAll", parseSwitch, false),
+    parentDeathSignal: read<SignalName | null>("parentDeathSignal", parseSignalName, null),
+  };
+  // What only a supervisor can do makes one; no drain delay and no waiting anybody can do.
+  const given = superviseOptions.filter((name) => {
+    if (name === "drainDelay" && supervise.drainDelayMs === 0) return false;
+    if (name === "waitAll" && !supervise.waitAll) return false;
+    const found = look(name);
+    return found !== null && !found.byDefault;
+  });
+  const asked = read<Settings["mode"]>("mode", oneOf(["auto", "exec", "supervise"]), "auto");
+  if (asked === "exec" && given.length > 0) {
+    const names = given.map((name) => look(name)?.source ?? name).join(", ");
+    problems.push(`--mode exec: given with ${names}; allowed: --mode auto or supervise`);
+  }
+  const mode = asked === "auto" && given.length > 0 ? "supervise" : asked;
 
   const settings: Settings = {
     command,
@@ -324,15 +431,16 @@ export function readSettings(
     migrate,
     setup: readEach("setup", /\n/, parseWords),
     database,
-    fallbackDatabase: readFallbackDatabase(env, problems),
+    fallbackDatabase: asksDatabase ? readFallbackDatabase(env, problems) : null,
     waitTimeoutMs: read("waitTimeout", parseDuration, 0),
     lockTimeoutMs: read("lockTimeout", parseDuration, 0),
     migrateTimeoutMs: read("migrateTimeout", parseDuration, 0),
-    alwaysMigrate: flags.alwaysMigrate === true || read("alwaysMigrate", parseSwitch, false),
+    alwaysMigrate: read("alwaysMigrate", parseSwitch, false),
     versionTable: read<VersionTable | null>("versionTable", parseVersionTable, null),
     versions: readEach("versions", /[:\n]/, notEmpty("a folder")),
     onAhead: read("onAhead", oneOf(["abort", "start"]), "abort"),
-    mode: read("mode", oneOf(["auto", "exec", "supervise"]), "auto"),
+    mode: command === "supervise" ? "supervise" : mode,
+    supervise,
     user: read<string | null>("user", notEmpty("NAME or NAME:GROUP"), null),
     dryRun: flags.dryRun === true,
     logFormat: read("logFormat", oneOf(logFormats), "auto"),
@@ -462,6 +570,35 @@ function parseVersionTable(text: string): VersionTable {
   return second === undefined
     ? { schema: null, name: first ?? "" }
     : { schema: first ?? "", name: second };
+}
+
+function parseSignalName(text: string): SignalName {
+  const name = parseSignal(text);
+  if (name === null) throw new NotAllowed("a signal: TERM, SIGTERM, 15, RTMIN+3");
+  return name;
+}
+
+/** `TERM:QUIT`; `TERM:0` drops it. */
+function parseSignalPair(text: string): [SignalName, SignalName | null] {
+  const [from = "", to = "", ...rest] = text.split(":");
+  const [source, target] = [parseSignal(from), to === "0" ? null : parseSignal(to)];
+  const caught = source !== null && canBeForwarded(source);
+  if (!caught || (target === null && to !== "0") || rest.length > 0) {
+    throw new NotAllowed(
+      "FROM:TO, signals such as TERM:QUIT, FROM one that can be caught, or FROM:0",
+    );
+  }
+  return [source, target];
+}
+
+/** `143=0` */
+function parseExitPair(text: string): [number, number] {
+  const [, from = "", to = ""] = /^(\d{1,3})=(\d{1,3})$/.exec(text.trim()) ?? [];
+  const codes: [number, number] = [Number(from), Number(to)];
+  if (from === "" || codes.some((code) => code > 255)) {
+    throw new NotAllowed("FROM=TO, exit codes from 0 to 255 such as 143=0");
+  }
+  return codes;
 }
 
 function parseVariableName(text: string): string {

@@ -45,7 +45,7 @@ export function chooseMode(
 export function describeLosses(mode: "exec" | "supervise", inheritance: Inheritance): string[] {
   const { descriptors, undecodable } = inheritance;
   const losses: string[] = [];
-  const exact = mode === "exec" && hasLibc();
+  const exact = hasLibc();
   if (descriptors.length > 0 && mode === "exec" && !exact) {
     losses.push(
       `the inherited descriptors ${descriptors.join(", ")} will be closed: Node ${process.versions.node} cannot keep them (26.9 can, and so can --mode supervise)`,
@@ -53,9 +53,7 @@ export function describeLosses(mode: "exec" | "supervise", inheritance: Inherita
   }
   if (undecodable.length > 0 && !exact) {
     const names = undecodable.map((bytes) => Buffer.from(bytes).toString("utf8").split("=", 1)[0]);
-    losses.push(
-      `not UTF-8, and changed by Node: ${names.join(", ")} (Node 26.9 and --mode exec keep every byte)`,
-    );
+    losses.push(`not UTF-8, and changed by Node: ${names.join(", ")} (Node 26.9 keeps every byte)`);
   }
   return losses;
 }

@@ -13,6 +13,8 @@ export type Inheritance = {
   readonly descriptors: readonly number[];
   /** The words of our command line and the `NAME=value` entries of our environment that are not UTF-8. */
   readonly undecodable: readonly Uint8Array[];
+  /** Our parent's pid. */
+  readonly parent: number;
 };
 
 /** An open descriptor as /proc shows it. */
@@ -35,6 +37,7 @@ export function readInheritance(): Inheritance {
     undecodable: ["/proc/self/cmdline", "/proc/self/environ"].flatMap((file) =>
       selectUndecodable(readBytes(file)),
     ),
+    parent: process.ppid,
   };
 }
 

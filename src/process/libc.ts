@@ -2,16 +2,54 @@
 // 26.1 behind a flag).
 // Loaded only when something needs it, and it may be absent: every caller has a plain way without it.
 
-/** The functions of libc in use, each returning -1 on failure, with the errno behind `errno()`. */
+/** The functions of libc in use, each returning -1 on failure, with the errno behind `errno()`, unless it says otherwise. */
 export type Libc = {
   /** fcntl(fd, F_SETFD, flags): 0 lets the descriptor survive an exec. */
   setDescriptorFlags(fd: number, flags: number): number;
   /** execve with the exact bytes given: no string is decoded or encoded on the way. */
   execve(file: Uint8Array, argv: readonly Uint8Array[], env: readonly Uint8Array[]): number;
+  /**
+   * posix_spawn of a child that leads a process group of our session, with every signal at its default and none
+   * blocked. It gets `descriptors` under their own numbers; with `terminal`, its group is that terminal's foreground
+   * one before its first instruction.
+   * @returns its pid, or the errno.
+   */
+  spawn(
+    file: Uint8Array,
+    argv: readonly Uint8Array[],
+    env: readonly Uint8Array[],
+    options: { descriptors: readonly number[]; terminal: number | null },
+  ): { readonly pid: number } | { readonly errno: number };
+  /**
+   * waitpid(-1, WNOHANG | WUNTRACED): the next child that has ended or stopped, with its raw status; else whether there
+   * are children.
+   */
+  waitForAny(): { readonly pid: number; readonly status: number } | "running" | "none";
+  /** prctl(option, value) of Linux. */
+  prctl(option: number, value: number): number;
+  /** tcgetpgrp and tcsetpgrp; the latter from the background too, without a SIGTTOU. */
+  getForegroundGroup(terminal: number): number;
+  setForegroundGroup(terminal: number, group: number): number;
+  /** tcgetattr, null on failure; and tcsetattr(TCSANOW) with what it gave. */
+  getTerminalState(terminal: number): Uint8Array | null;
+  setTerminalState(terminal: number, state: Uint8Array): number;
+  /** getpgid(0). */
+  ownGroup(): number;
   errno(): number;
 };
 
 const F_SETFD = 2;
+const WNOHANG = 1;
+const WUNTRACED = 2;
+const SIG_SETMASK = 2;
+
+// spawn.h, the same numbers in glibc and musl.
+const POSIX_SPAWN_SETPGROUP = 0x02;
+const POSIX_SPAWN_SETSIGDEF = 0x04;
+const POSIX_SPAWN_SETSIGMASK = 0x08;
+
+/** More than any of posix_spawnattr_t, posix_spawn_file_actions_t, sigset_t and struct termios takes (336, 80, 128, 60). */
+const structSize = 512;
 
 /** Where glibc and musl keep the errno of the calling thread. */
 const errnoLocation = "__errno_location";
@@ -54,20 +92,96 @@ export function withoutExperimentalWarning<T>(use: () => T): T {
 function bindLibc(): Libc | undefined {
   const ffi = withoutExperimentalWarning(() => process.getBuiltinModule("node:ffi"));
   if (ffi === undefined) return undefined;
-  // fcntl is variadic; on Linux an int goes into the same register either way (x86-64, arm64, riscv64).
-  const { functions } = ffi.dlopen(null, {
-    fcntl: { arguments: ["int32", "int32", "int32"], return: "int32" },
-    execve: { arguments: ["buffer", "buffer", "buffer"], return: "int32" },
+  // fcntl and prctl are variadic; on Linux an int goes into the same register either way (x86-64, arm64, riscv64).
+  const int = "int32";
+  const { functions: c, lib } = ffi.dlopen(null, {
+    fcntl: { arguments: [int, int, int], return: int },
+    execve: { arguments: ["buffer", "buffer", "buffer"], return: int },
+    posix_spawn: { arguments: Array<"buffer">(6).fill("buffer"), return: int },
+    posix_spawnattr_init: { arguments: ["buffer"], return: int },
+    posix_spawnattr_setflags: { arguments: ["buffer", "int16"], return: int },
+    posix_spawnattr_setsigdefault: { arguments: ["buffer", "buffer"], return: int },
+    posix_spawn_file_actions_init: { arguments: ["buffer"], return: int },
+    posix_spawn_file_actions_adddup2: { arguments: ["buffer", int, int], return: int },
+    sigfillset: { arguments: ["buffer"], return: int },
+    pthread_sigmask: { arguments: [int, "buffer", "buffer"], return: int },
+    waitpid: { arguments: [int, "buffer", int], return: int },
+    prctl: { arguments: [int, "uint64", "uint64", "uint64", "uint64"], return: int },
+    tcgetpgrp: { arguments: [int], return: int },
+    tcsetpgrp: { arguments: [int, int], return: int },
+    tcgetattr: { arguments: [int, "buffer"], return: int },
+    tcsetattr: { arguments: [int, int, "buffer"], return: int },
+    getpgid: { arguments: [int], return: int },
     [errnoLocation]: { arguments: [], return: "pointer" },
   });
+  const status = struct();
 
   return {
-    setDescriptorFlags: (fd, flags) => functions.fcntl(fd, F_SETFD, flags),
-    execve: (file, argv, env) => {
-      return functions.execve(terminate(file), pointersTo(argv), pointersTo(env));
+    setDescriptorFlags: (fd, flags) => c.fcntl(fd, F_SETFD, flags),
+    execve: (file, argv, env) => c.execve(terminate(file), pointersTo(argv), pointersTo(env)),
+    spawn(file, argv, env, { descriptors, terminal }) {
+      const [attributes, actions] = [struct(), struct()];
+      c.posix_spawnattr_init(attributes);
+      // Not sigfillset: it leaves out 32 and 33, which glibc then sets to "ignored" in the child.
+      c.posix_spawnattr_setsigdefault(attributes, struct().fill(0xff));
+      // The group (0: its own) and the mask (none) are those of posix_spawnattr_init.
+      c.posix_spawnattr_setflags(
+        attributes,
+        POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK,
+      );
+      c.posix_spawn_file_actions_init(actions);
+      const foreground = terminal === null ? null : findForegroundAction();
+      if (terminal !== null) foreground?.(actions, terminal);
+      // Node has marked them close-on-exec: a dup2 onto itself takes that away, in the child alone.
+      for (const fd of descriptors) c.posix_spawn_file_actions_adddup2(actions, fd, fd);
+      const pid = struct();
+      const errno = c.posix_spawn(
+        pid,
+        terminate(file),
+        actions,
+        attributes,
+        pointersTo(argv),
+        pointersTo(env),
+      );
+      if (errno !== 0) return { errno };
+      if (terminal !== null && foreground === null) c.tcsetpgrp(terminal, readInt(pid));
+      return { pid: readInt(pid) };
     },
-    errno: () => ffi.getInt32(functions[errnoLocation]()),
+    waitForAny() {
+      const pid = c.waitpid(-1, status, WNOHANG | WUNTRACED);
+      if (pid > 0) return { pid, status: readInt(status) };
+      return pid === 0 ? "running" : "none";
+    },
+    prctl: (option, value) => c.prctl(option, BigInt(value), 0n, 0n, 0n),
+    getForegroundGroup: (terminal) => c.tcgetpgrp(terminal),
+    setForegroundGroup(terminal, group) {
+      const [all, before] = [struct(), struct()];
+      c.sigfillset(all);
+      c.pthread_sigmask(SIG_SETMASK, all, before);
+      const result = c.tcsetpgrp(terminal, group);
+      c.pthread_sigmask(SIG_SETMASK, before, all);
+      return result;
+    },
+    getTerminalState(terminal) {
+      const state = struct();
+      return c.tcgetattr(terminal, state) === 0 ? state : null;
+    },
+    setTerminalState: (terminal, state) => c.tcsetattr(terminal, 0, state),
+    ownGroup: () => c.getpgid(0),
+    errno: () => ffi.getInt32(c[errnoLocation]()),
   };
+
+  /** glibc 2.35 and newer; elsewhere the parent sets the group, and the child may be a moment too early. */
+  function findForegroundAction() {
+    try {
+      return lib.getFunction("posix_spawn_file_actions_addtcsetpgrp_np", {
+        arguments: ["buffer", int],
+        return: int,
+      });
+    } catch {
+      return null;
+    }
+  }
 
   function pointersTo(strings: readonly Uint8Array[]): Uint8Array {
     const terminated = strings.map(terminate);
@@ -76,6 +190,15 @@ function bindLibc(): Libc | undefined {
     terminated.forEach((string, index) => (pointers[index] = ffi.getRawPointer(string)));
     return new Uint8Array(pointers.buffer);
   }
+}
+
+/** Zeroed, and in a place of its own: memory that the collector does not move. */
+function struct(): Uint8Array {
+  return new Uint8Array(new ArrayBuffer(structSize));
+}
+
+function readInt(memory: Uint8Array): number {
+  return new DataView(memory.buffer).getInt32(0, true);
 }
 
 function terminate(bytes: Uint8Array): Uint8Array {

@@ -1,48 +1,26 @@
-// `exec uvicorn …` where the runtime cannot exec: the application is a child in a session of its own, every
-// signal meant for it is passed on, and its end is ours. One child, no more: orphans are not reaped here.
+// `exec uvicorn …` where exec is not wanted or not possible: the application is a child, every signal meant for it is
+// passed on, and its end is ours. As PID 1 or as a subreaper all orphans are reaped, where the runtime has `node:ffi`.
 
-import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync } from "node:fs";
 
 import type { Environment } from "../environment.ts";
-import { signalExitCode } from "../exit-codes.ts";
-import { describeError } from "./exec.ts";
+import type { Log } from "../log.ts";
+import { isGroupAlive, listDescendants, sendSignal } from "./children.ts";
 import type { Program } from "./find-program.ts";
 import type { Inheritance } from "./inheritance.ts";
+import { createInit } from "./init.ts";
+import { loadLibc } from "./libc.ts";
+import { createPlainChildren } from "./plain-child.ts";
+import { catchRealTimeSignals } from "./real-time-signals.ts";
+import { forwardedSignals, nameSignal, signalNumber } from "./signal-table.ts";
+import { superviseBy, type SuperviseOptions, type Target } from "./supervision.ts";
+
+/** linux/prctl.h */
+const PR_SET_PDEATHSIG = 1;
 
 /**
- * The signals that somebody sends to an application. Left out: KILL and STOP cannot be caught; SEGV, BUS, FPE,
- * ILL, TRAP, SYS and ABRT tell of a fault in the process that gets them; CHLD tells of our children, PIPE and
- * XFSZ of our writes, XCPU of our own time; PROF belongs to V8's profiler, STKFLT to nobody. TTIN, TTOU and
- * HUP are uvicorn's own: a worker more, a worker less, all workers anew. Listening to USR1 also keeps Node from
- * starting its inspector. Real-time signals cannot be listened to in Node: they end entrypoint.
- */
-export const forwardedSignals = [
-  "SIGTERM",
-  "SIGINT",
-  "SIGQUIT",
-  "SIGHUP",
-  "SIGUSR1",
-  "SIGUSR2",
-  "SIGWINCH",
-  "SIGCONT",
-  "SIGTSTP",
-  "SIGTTIN",
-  "SIGTTOU",
-  "SIGALRM",
-  "SIGVTALRM",
-  "SIGURG",
-  "SIGIO",
-  "SIGPWR",
-] as const satisfies readonly NodeJS.Signals[];
-
-/** What superviseProgram uses of the process: a test injects its own. */
-export type SignalSource = Pick<NodeJS.Process, "on" | "off" | "kill">;
-
-/**
- * Runs `program` with `argv` (argv[0] as the user wrote it) and `env` until it ends, on our own standard
- * descriptors and the inherited ones. It leads a session: Ctrl-C on a terminal reaches us alone, and it
- * once, through us. Signals go to its process group.
- * @returns its exit code, or 128+n if it died of signal n.
+ * Runs `program` with `argv` (argv[0] as the user wrote it) and `env` until it ends, and what else is to be waited for.
+ * @returns its exit code, or 128+n if it died of signal n, mapped as the options say.
  * @throws {Failure} "not-found" (127) or "not-executable" (126), where it cannot be started.
  */
 export async function superviseProgram(
@@ -50,63 +28,89 @@ export async function superviseProgram(
   argv: readonly string[],
   env: Environment,
   inheritance: Inheritance,
-  source: SignalSource = process,
+  options: SuperviseOptions,
+  log: Log,
 ): Promise<number> {
-  // libuv starts it with execvp, which hands to /bin/sh whatever the kernel refuses, a broken binary too.
-  if (program.doubt !== undefined) throw describeError(program, "ENOEXEC");
-
-  let child: ChildProcess | undefined;
-  const forward = (signal: NodeJS.Signals): void => {
-    if (child?.pid === undefined) return;
-    try {
-      source.kill(-child.pid, signal);
-    } catch (error) {
-      // ESRCH: it has ended, and its 'exit' is on the way. EPERM: it has become another user.
-      if (!isSystemError(error) || !["ESRCH", "EPERM"].includes(error.code)) throw error;
-    }
+  const libc = loadLibc();
+  const children = libc === undefined ? createPlainChildren() : createInit(libc);
+  if (libc === undefined) {
+    log.warn(
+      { event: "no-reaping" },
+      `Node ${process.versions.node} cannot reap orphans, wait for all of them, pass on real-time signals or notice its parent's death: use Node 26.9 or newer, or the single executable`,
+    );
+  }
+  let leader = 0;
+  let end: (code: number) => void;
+  const ended = new Promise<number>((resolve) => (end = resolve));
+  let telling = false;
+  const tell = (level: "info" | "warn", event: string, message: string): void => {
+    // A log that nobody reads any more gives us a SIGPIPE of our own, within the next turn of the event loop.
+    telling = true;
+    setImmediate(() => setImmediate(() => (telling = false)));
+    log[level]({ event }, message);
   };
+  const supervision = superviseBy(
+    { ...options, waitAll: options.waitAll && libc !== undefined },
+    {
+      send(signal, to) {
+        // To kill(2) it would be our own group.
+        if (leader === 0) return;
+        const answers = listTargets(leader, to).map((pid) => sendSignal(pid, signal));
+        if (!answers.includes("refused")) return;
+        tell("warn", "refused", `${signal} may not be sent: it runs as another user now`);
+      },
+      left: (of) => (of === "group" ? isGroupAlive(leader) : children.descendantsLeft()),
+      after(ms, act) {
+        const timer = setTimeout(act, ms);
+        return () => clearTimeout(timer);
+      },
+      tell,
+      end: (code) => end(code),
+    },
+  );
 
-  // Before the spawn, which is synchronous: a signal that comes meanwhile is delivered right after it.
-  for (const signal of forwardedSignals) source.on(signal, forward);
+  // Before the child is started: a signal that comes meanwhile is delivered right after.
+  const receive = (signal: NodeJS.Signals): void => {
+    if (signal !== "SIGPIPE" || !telling) supervision.receive(signal);
+  };
+  for (const signal of forwardedSignals) process.on(signal, receive);
+  if (libc !== undefined) {
+    catchRealTimeSignals((number) => supervision.receive(nameSignal(number) ?? "SIGRTMIN+0"));
+    const { parentDeathSignal } = options;
+    if (parentDeathSignal !== null) {
+      libc.prctl(PR_SET_PDEATHSIG, signalNumber(parentDeathSignal));
+      // The kernel does not tell of what has been before.
+      if (process.ppid !== inheritance.parent) sendSignal(process.pid, parentDeathSignal);
+    }
+  }
+  children.watch((pid, code) => {
+    if (pid === leader) supervision.leaderEnded(code);
+  }, supervision.someEnded);
   try {
-    const [file, ...before] = [...program.shell, program.file];
-    child = spawn(file ?? program.file, [...before, ...argv.slice(1)], {
-      argv0: program.shell[0] ?? argv[0],
-      detached: true,
-      env: { ...env },
-      stdio: passDescriptors(inheritance.descriptors),
-    });
-    return await waitForExit(child);
-  } catch (error) {
-    // Node throws some of the kernel's refusals (E2BIG, ETXTBSY), and emits the others.
-    if (child?.pid === undefined && isSystemError(error)) throw describeError(program, error.code);
-    throw error;
+    leader = await children.start(program, argv, env, inheritance);
+    // They are the child's now: a pipe has to end when the child lets go of it.
+    for (const fd of inheritance.descriptors) closeSync(fd);
+    // The child has its working directory; ours must not keep a file system from being unmounted.
+    process.chdir("/");
+    return await ended;
   } finally {
-    for (const signal of forwardedSignals) source.off(signal, forward);
+    children.end();
+    for (const signal of forwardedSignals) process.off(signal, receive);
   }
 }
 
-/** The stdio of spawn that leaves 0, 1, 2 and `descriptors` open under their own numbers. */
-function passDescriptors(descriptors: readonly number[]): (number | "ignore")[] {
-  const length = Math.max(2, ...descriptors) + 1;
-  // Above 2, "ignore" leaves a number closed.
-  return Array.from({ length }, (_, fd) => (fd <= 2 || descriptors.includes(fd) ? fd : "ignore"));
-}
-
-function waitForExit(child: ChildProcess): Promise<number> {
-  return new Promise((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code, signal) => {
-      resolve(signal === null ? (code ?? 0) : signalExitCode(signal));
-    });
-  });
-}
-
-function isSystemError(error: unknown): error is Error & { code: string } {
-  return (
-    error instanceof Error &&
-    "syscall" in error &&
-    "code" in error &&
-    typeof error.code === "string"
-  );
+/** As kill(2) takes them. */
+function listTargets(leader: number, to: Target): number[] {
+  switch (to) {
+    case "child":
+      return [leader];
+    case "group":
+      return [-leader];
+    case "descendants":
+      return listDescendants().map(({ pid }) => pid);
+    case "strays":
+      return listDescendants()
+        .filter(({ group }) => group !== leader)
+        .map(({ pid }) => pid);
+  }
 }

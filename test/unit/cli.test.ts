@@ -140,22 +140,41 @@ test("wait takes an application, after -- or not, and none", () => {
   expect(invocationOf("wait")).toEqual({ command: "wait", flags: {}, app: [] });
 });
 
-test.each([
-  "supervise",
-  "status",
-  "current",
-  "heads",
-  "history",
-  "downgrade",
-  "lint",
-  "backfill",
-  "freeze",
-])("64: %s is planned, and not taken for an application", (word) => {
-  const { code, message, hint } = failureOf(word);
-  expect(exitCodes[code]).toBe(64);
-  expect(message).toBe(`entrypoint ${word} is not in this version`);
-  expect(hint).toContain(`entrypoint -- ${word}`);
+test("supervise takes its own options and an application, after -- or not", () => {
+  expect(
+    invocationOf(
+      "supervise",
+      "--map-exit",
+      "143=0",
+      "--map-exit=1=2",
+      "--wait-all",
+      "--",
+      "app",
+      "-x",
+    ),
+  ).toEqual({
+    command: "supervise",
+    flags: { mapExit: ["143=0", "1=2"], waitAll: true },
+    app: ["app", "-x"],
+  });
+  expect(invocationOf("supervise", "app", "--wait-all")).toEqual({
+    command: "supervise",
+    flags: {},
+    app: ["app", "--wait-all"],
+  });
+  // Without one it is for the settings to refuse.
+  expect(invocationOf("supervise")).toEqual({ command: "supervise", flags: {}, app: [] });
 });
+
+test.each(["status", "current", "heads", "history", "downgrade", "lint", "backfill", "freeze"])(
+  "64: %s is planned, and not taken for an application",
+  (word) => {
+    const { code, message, hint } = failureOf(word);
+    expect(exitCodes[code]).toBe(64);
+    expect(message).toBe(`entrypoint ${word} is not in this version`);
+    expect(hint).toContain(`entrypoint -- ${word}`);
+  },
+);
 
 test.each([
   [["--no-such-option"], "unknown option '--no-such-option'"],
@@ -166,6 +185,9 @@ test.each([
   [["wait", "--always-migrate"], "unknown option '--always-migrate'"],
   [["wait", "--lock-timeout", "1"], "unknown option '--lock-timeout'"],
   [["wait", "--migrate-timeout=1"], "unknown option '--migrate-timeout'"],
+  [["supervise", "--mode", "exec"], "unknown option '--mode'"],
+  [["supervise", "--database-url=x"], "unknown option '--database-url'"],
+  [["migrate", "--wait-all"], "unknown option '--wait-all'"],
   [["--lock-timeout"], "option '--lock-timeout <duration>' argument missing"],
   [["--dry-run", "run", "--user"], "option '--user <name[:group]>' argument missing"],
 ])("64: %j is refused with its reason and a cure", (argv, message) => {
@@ -205,6 +227,13 @@ test("wait --help prints the command's own options", () => {
   for (const flag of ["--setup", "--always-migrate", "--lock-timeout", "--migrate-timeout"]) {
     expect(text).not.toContain(flag);
   }
+});
+
+test("supervise --help prints the command's own options", () => {
+  const text = printedBy("supervise", "--help");
+  expect(text).toContain("entrypoint supervise [options] [--] APP [ARG...]");
+  for (const flag of ["--drain-delay", "--map-signal", "--user"]) expect(text).toContain(flag);
+  for (const flag of ["--migrate", "--database-url", "--mode"]) expect(text).not.toContain(flag);
 });
 
 test.each(["--version", "-V"])("%s prints the version", (word) => {

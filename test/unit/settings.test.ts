@@ -56,6 +56,15 @@ test("without a word the settings do what entrypoint.sh does", () => {
     versions: [],
     onAhead: "abort",
     mode: "auto",
+    supervise: {
+      drainDelayMs: 0,
+      stopTimeoutMs: 30_000,
+      signalScope: "group",
+      mapSignals: new Map(),
+      mapExits: new Map(),
+      waitAll: false,
+      parentDeathSignal: null,
+    },
     user: null,
     dryRun: false,
     logFormat: "auto",
@@ -366,6 +375,125 @@ test("64: wait without a migration command does not know what for", () => {
   expect(failureOf(reading).details["problems"]).toEqual([
     "entrypoint wait: no migration command is left to say what is waited for; allowed: one that is not empty",
   ]);
+});
+
+const superviseInvocation = { command: "supervise", flags: {}, app: ["app"] } as const;
+
+test("supervise starts its APP, and no database matters to it", () => {
+  const env = {
+    DATABASE_URL: "nonsense",
+    PGPORT: "0",
+    ENTRYPOINT_WAIT_TIMEOUT: "soon",
+    ENTRYPOINT_MIGRATE: "'",
+    ENTRYPOINT_MODE: "exec",
+  };
+  expect(readSettings(superviseInvocation, env, "/srv")).toMatchObject({
+    command: "supervise",
+    app: ["app"],
+    mode: "supervise",
+    database: null,
+    fallbackDatabase: null,
+    warnings: [],
+    env,
+  });
+});
+
+test("64: supervise without an APP, whatever ENTRYPOINT_APP says", () => {
+  const reading = () =>
+    readSettings({ ...superviseInvocation, app: [] }, { ENTRYPOINT_APP: "app" }, "/srv");
+  expect(exitCodes[failureOf(reading).code]).toBe(64);
+  expect(failureOf(reading).details["problems"]).toEqual([
+    "entrypoint supervise: no APP is given; allowed: entrypoint supervise -- APP",
+  ]);
+});
+
+const superviseFlags: Flags = {
+  drainDelay: "5",
+  stopTimeout: "0",
+  signalScope: "child",
+  mapSignal: ["TERM:QUIT", "rtmin+3:TERM", "2:0"],
+  mapExit: ["143=0", "0=3"],
+  waitAll: true,
+  parentDeathSignal: "kill",
+};
+const superviseVariables: Environment = {
+  ENTRYPOINT_DRAIN_DELAY: "5",
+  ENTRYPOINT_STOP_TIMEOUT: "0",
+  ENTRYPOINT_SIGNAL_SCOPE: "child",
+  ENTRYPOINT_MAP_SIGNAL: "TERM:QUIT,rtmin+3:TERM, 2:0",
+  ENTRYPOINT_MAP_EXIT: "143=0 0=3",
+  ENTRYPOINT_WAIT_ALL: "yes",
+  ENTRYPOINT_PARENT_DEATH_SIGNAL: "kill",
+};
+
+test.each<[string, Flags, Environment]>([
+  ["flags", superviseFlags, {}],
+  ["variables", {}, superviseVariables],
+])("what a supervisor is told by %s", (_name, flags, env) => {
+  const settings = readSettings({ ...superviseInvocation, flags }, env, "/srv");
+  expect(settings.supervise).toEqual({
+    drainDelayMs: 5_000,
+    stopTimeoutMs: 0,
+    signalScope: "child",
+    mapSignals: new Map([
+      ["SIGTERM", "SIGQUIT"],
+      ["SIGRTMIN+3", "SIGTERM"],
+      ["SIGINT", null],
+    ]),
+    mapExits: new Map([
+      [143, 0],
+      [0, 3],
+    ]),
+    waitAll: true,
+    parentDeathSignal: "SIGKILL",
+  });
+});
+
+test.each<[Flags, Environment]>([
+  ...Object.entries(superviseFlags).map(([name, value]): [Flags, Environment] => [
+    { [name]: value },
+    {},
+  ]),
+  ...Object.entries(superviseVariables).map(([name, value]): [Flags, Environment] => [
+    {},
+    { [name]: value },
+  ]),
+  [{ stopTimeout: "30s" }, {}],
+])("%j and %j make a supervisor, and are refused with --mode exec", (flags, env) => {
+  expect(read(flags, env).mode).toBe("supervise");
+  expect(read({ ...flags, mode: "supervise" }, env).mode).toBe("supervise");
+  const [problem, ...others] = problemsOf({ ...flags, mode: "exec" }, env);
+  expect(problem).toMatch(/^--mode exec: given with (--|ENTRYPOINT_)\S+; allowed: --mode auto or/);
+  expect(others).toEqual([]);
+});
+
+test.each<[Flags, Environment]>([
+  [{ drainDelay: "0s" }, {}],
+  [{}, { ENTRYPOINT_DRAIN_DELAY: "0", ENTRYPOINT_WAIT_ALL: "off", ENTRYPOINT_MAP_EXIT: "" }],
+])("%j and %j ask for nothing that exec could not do", (flags, env) => {
+  expect(read(flags, env).mode).toBe("auto");
+  expect(read({ ...flags, mode: "exec" }, env).mode).toBe("exec");
+});
+
+test.each<[Flags, string]>([
+  [{ mapSignal: ["TERM"] }, "FROM:TO"],
+  [{ mapSignal: ["TERM:"] }, "FROM:TO"],
+  [{ mapSignal: ["TERM:QUIT:INT"] }, "FROM:TO"],
+  [{ mapSignal: ["0:TERM"] }, "FROM:TO"],
+  [{ mapSignal: ["TERM:NONE"] }, "FROM:TO"],
+  [{ mapSignal: ["KILL:TERM"] }, "FROM one that can be caught"],
+  [{ mapSignal: ["CHLD:TERM"] }, "FROM one that can be caught"],
+  [{ mapExit: ["143"] }, "FROM=TO"],
+  [{ mapExit: ["143=256"] }, "FROM=TO"],
+  [{ mapExit: ["-1=0"] }, "FROM=TO"],
+  [{ mapExit: ["143=0=1"] }, "FROM=TO"],
+  [{ signalScope: "all" }, "group, child"],
+  [{ drainDelay: "soon" }, "a duration"],
+  [{ stopTimeout: "-1" }, "a duration"],
+  [{ parentDeathSignal: "PARENT" }, "a signal: TERM, SIGTERM, 15, RTMIN+3"],
+])("64: %j is refused", (flags, allowed) => {
+  const reading = () => readSettings({ ...superviseInvocation, flags }, {}, "/srv");
+  expect(failureOf(reading).details["problems"]).toEqual([expect.stringContaining(allowed)]);
 });
 
 test("variables that mean nothing to the command are not looked at", () => {

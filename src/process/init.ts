@@ -1,0 +1,94 @@
+// What an init does, through libc: a child in a process group of our session, with the terminal where there is one, and
+// every orphan reaped, as PID 1 or as a subreaper. libuv knows nothing of these children, so waiting for any child
+// steals nothing from it; and nothing else here may start a child through child_process while this is at work.
+
+import { getSystemErrorName } from "node:util";
+
+import { describeError, restoreBytes } from "./exec.ts";
+import type { Libc } from "./libc.ts";
+import type { Children } from "./children.ts";
+
+/** linux/prctl.h */
+const PR_SET_CHILD_SUBREAPER = 36;
+
+export function createInit(libc: Libc): Children {
+  let receive: (pid: number, code: number) => void = () => {};
+  let settled = () => {};
+  let leader = 0;
+  let childrenLeft = false;
+  const terminal = findTerminal(libc);
+  const state = terminal === null ? null : libc.getTerminalState(terminal);
+
+  return {
+    watch(...listeners) {
+      [receive, settled] = listeners;
+      // PID 1 gets the orphans of its namespace anyway.
+      if (process.pid !== 1) libc.prctl(PR_SET_CHILD_SUBREAPER, 1);
+      process.on("SIGCHLD", reap);
+      // What the boot has left behind: nobody tells of it any more.
+      reap();
+    },
+    async start(program, argv, env, { descriptors, undecodable }) {
+      const [file = program.file, ...before] = [...program.shell, program.file];
+      const words = [program.shell[0] ?? argv[0] ?? "", ...before.slice(0, -1)];
+      if (program.shell.length > 0) words.push(program.file);
+      const started = libc.spawn(
+        Buffer.from(file),
+        [...words, ...argv.slice(1)].map((word) => restoreBytes(word, undecodable)),
+        Object.entries(env)
+          .filter(([, value]) => value !== undefined)
+          .map(([name, value]) => restoreBytes(`${name}=${value}`, undecodable)),
+        { descriptors: [0, 1, 2, ...descriptors], terminal },
+      );
+      if ("errno" in started) throw describeError(program, getSystemErrorName(-started.errno));
+      leader = started.pid;
+      childrenLeft = true;
+      return leader;
+    },
+    // Where there are no children there are no descendants either: we adopt each one that loses its parent.
+    descendantsLeft: () => childrenLeft,
+    end() {
+      if (terminal === null) return;
+      libc.setForegroundGroup(terminal, libc.ownGroup());
+      if (state !== null) libc.setTerminalState(terminal, state);
+    },
+  };
+
+  /** Signals coalesce: one SIGCHLD may stand for any number of children. */
+  function reap(): void {
+    for (;;) {
+      const next = libc.waitForAny();
+      if (next === "running" || next === "none") {
+        childrenLeft = next === "running";
+        return settled();
+      }
+      if ((next.status & 0xff) !== 0x7f) receive(next.pid, readStatus(next.status));
+      else if (next.pid === leader) suspend();
+    }
+  }
+
+  /** Ctrl-Z on the application: the shell that started us gets its terminal back, until it says `fg`. */
+  function suspend(): void {
+    // Nobody could resume PID 1.
+    if (terminal === null || process.pid === 1) return;
+    libc.setForegroundGroup(terminal, libc.ownGroup());
+    process.once("SIGCONT", () => {
+      // After `bg` the terminal is the shell's.
+      if (libc.getForegroundGroup(terminal) === libc.ownGroup()) {
+        libc.setForegroundGroup(terminal, leader);
+      }
+    });
+    process.kill(process.pid, "SIGSTOP");
+  }
+}
+
+/** A descriptor of the terminal that our process group has in the foreground. */
+function findTerminal(libc: Libc): number | null {
+  return [0, 1, 2].find((fd) => libc.getForegroundGroup(fd) === libc.ownGroup()) ?? null;
+}
+
+/** wait(2)'s status of a child that has ended, as a shell tells it: its exit code, or 128+n. */
+export function readStatus(status: number): number {
+  const signal = status & 0x7f;
+  return signal === 0 ? (status >> 8) & 0xff : 128 + signal;
+}
