@@ -43,7 +43,8 @@ export default defineConfig({
           ...processTests,
           name: "executable",
           include: [
-            "test/process/{blog,boot,boot-signals,exec-fidelity,failures,supervise,user}.test.ts",
+            "test/process/{blog,boot,boot-signals,exec-fidelity,failures,user}.test.ts",
+            "test/process/supervise-{child,end,peers,signals}.test.ts",
             "test/process/single-executable.test.ts",
           ],
           env: { ...env, ENTRYPOINT_TEST_EXECUTABLE: path.resolve("dist/entrypoint") },

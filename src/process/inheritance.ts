@@ -8,9 +8,10 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 export type Inheritance = {
   /**
    * The descriptors above 2 that our parent left open for us and Node has marked close-on-exec.
-   * (Node stops at the first gap after 15: descriptors above that are unmarked, and survive by themselves.)
    */
   readonly descriptors: readonly number[];
+  /** Those that survive by themselves: Node stops at the first gap after 15, and has not marked what is above. */
+  readonly unmarked: readonly number[];
   /** The words of our command line and the `NAME=value` entries of our environment that are not UTF-8. */
   readonly undecodable: readonly Uint8Array[];
   /** Our parent's pid. */
@@ -32,8 +33,11 @@ const O_CLOEXEC = 0o2000000;
  * like an inherited one. Without /proc nothing was inherited, as far as we can tell.
  */
 export function readInheritance(): Inheritance {
+  const open = listOpenDescriptors();
   return {
-    descriptors: selectInherited(listOpenDescriptors()),
+    descriptors: selectInherited(open),
+    // Node marks all of its own.
+    unmarked: open.filter(({ fd, closeOnExec }) => fd > 2 && !closeOnExec).map(({ fd }) => fd),
     undecodable: ["/proc/self/cmdline", "/proc/self/environ"].flatMap((file) =>
       selectUndecodable(readBytes(file)),
     ),
@@ -89,11 +93,11 @@ function listOpenDescriptors(): OpenDescriptor[] {
       return []; // The directory itself, closed by now.
     }
   });
-  return links.map(({ fd, target }) => {
-    const flags = /^flags:\s*([0-7]+)/m.exec(
-      readBytes(`/proc/self/fdinfo/${fd}`).toString("latin1"),
-    );
-    return { fd, target, closeOnExec: (Number.parseInt(flags?.[1] ?? "0", 8) & O_CLOEXEC) !== 0 };
+  return links.flatMap(({ fd, target }) => {
+    const info = readBytes(`/proc/self/fdinfo/${fd}`).toString("latin1");
+    const [, flags] = /^flags:\s*([0-7]+)/m.exec(info) ?? [];
+    if (flags === undefined) return [];
+    return [{ fd, target, closeOnExec: (Number.parseInt(flags, 8) & O_CLOEXEC) !== 0 }];
   });
 }
 

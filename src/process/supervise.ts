@@ -89,7 +89,7 @@ export async function superviseProgram(
   try {
     leader = await children.start(program, argv, env, inheritance);
     // They are the child's now: a pipe has to end when the child lets go of it.
-    for (const fd of inheritance.descriptors) closeSync(fd);
+    for (const fd of [...inheritance.descriptors, ...inheritance.unmarked]) closeSync(fd);
     // The child has its working directory; ours must not keep a file system from being unmounted.
     process.chdir("/");
     return await ended;

@@ -1,0 +1,154 @@
+// What a supervised application starts with, and what its supervisor costs it: nothing but memory.
+
+import { spawnSync } from "node:child_process";
+import {
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { describe, expect, onTestFinished, test } from "vitest";
+
+import { plainEnvironment } from "./entrypoint.ts";
+import {
+  isInstalled,
+  listChildren,
+  places,
+  startCommand,
+  startSupervised,
+  supervise,
+} from "./supervised.ts";
+
+const probe = join(import.meta.dirname, "fixtures/probe.pl");
+
+describe.each(places)("as $name", (place) => {
+  test.skipIf(place.missing)("the probe tells the same as after a shell's exec", () => {
+    const cwd = makeDirectory();
+    const file = openSync("/etc/passwd", "r");
+    // Node raises the limit of open files at its start; with no room to do so the two can be compared.
+    const script = "trap '' USR2; umask 027; ulimit -Sn 900; ulimit -Hn 900; exec \"$@\"";
+    const [shell, own] = [place.words, supervise([], place)].map((starter, index) => {
+      const report = join(cwd, `report-${index}`);
+      const words = [...starter, probe, report, "one", "two words", "", "ünï"];
+      const { status, stderr } = spawnSync("sh", ["-c", script, "sh", ...words], {
+        cwd,
+        env: { ...plainEnvironment(), EMPTY: "", UMLAUT: "ünï", LINES_OF_TEXT: "one\ntwo=2\n" },
+        stdio: ["ignore", "pipe", "pipe", file, "ignore", "pipe", "ignore", file],
+      });
+      expect(status, String(stderr)).toBe(0);
+      return readFacts(report);
+    });
+    // A group of its own, in the session that it was started in.
+    expect(own).toMatchObject({ group: "self", cwd: realpathSync(cwd) });
+    expect(own?.["SigBlk"]).toBe("0000000000000000");
+    // SIGFPE is perl's own doing. That the parent ignored USR2 is lost, as in exec mode.
+    expect(own?.["SigIgn"]).toBe("0000000000000080");
+    expect(shell?.["SigIgn"]).toBe("0000000000000880");
+    for (const fd of [3, 5, 7]) expect(own?.[`fd ${fd}`]).toMatch(/passwd|socket/);
+    for (const facts of [shell, own]) {
+      for (const name of ["pid", "group", "session", "SigIgn"]) delete facts?.[name];
+    }
+    expect(own).toEqual(shell);
+  });
+
+  test.skipIf(place.missing)("bytes that are not UTF-8 arrive as they were", () => {
+    const script = `export ODD="$(printf 'a\\351z')"; exec "$@" "$(printf 'caf\\351')"`;
+    const app = ["sh", "-c", 'printf "%s %s" "$ODD" "$1" | od -An -tx1', "sh"];
+    const words = ["-c", script, "sh", ...supervise([], place), ...app];
+    const { stdout, stderr } = spawnSync("sh", words, { encoding: "utf8", env: plainEnvironment() });
+    expect(stdout.trim()).toBe("61 e9 7a 20 63 61 66 e9");
+    expect(stderr).toBe("");
+  });
+
+  test.skipIf(place.missing)("keeps its directory, while the supervisor is in /", async () => {
+    const cwd = makeDirectory();
+    const app = ["sh", "-c", "readlink /proc/self/cwd /proc/$PPID/cwd; read line"];
+    const started = startSupervised([], app, { place, cwd });
+    await started.printed(`${realpathSync(cwd)}\n/\n`);
+    started.process.stdin?.end();
+    await started.ended;
+  });
+
+  test.skipIf(place.missing)("lets go of what was handed down to the application", async () => {
+    // Node marks those at the beginning, and not what comes after a gap: two ways to the child, and one for us.
+    const far = [...Array<"ignore">(20).fill("ignore"), "pipe" as const];
+    const app = ["sh", "-c", 'readlink /proc/self/fd/3 /proc/self/fd/24; echo "$$"; read line'];
+    const descriptors = ["pipe", ...far] as const;
+    const started = startSupervised([], app, { place, descriptors });
+    await started.printed(/\n\d+\n/);
+    const handedDown = started.stdout().split("\n").slice(0, 2);
+    for (const target of handedDown) expect(target).toMatch(/^socket:/);
+    const open = listDescriptors(started.pid());
+    expect(open.length).toBeGreaterThan(3);
+    for (const target of handedDown) expect(open).not.toContain(target);
+    started.process.stdin?.end();
+    expect(await started.ended).toBe(1);
+  });
+
+  test.skipIf(place.missing ?? (isInstalled("strace") ? null : "strace is not installed"))(
+    "an idle supervisor makes no system call in ten seconds",
+    async () => {
+      const started = startSupervised([], ["sh", "-c", "echo ready; read line"], { place });
+      await started.printed("ready\n");
+      const output = join(makeDirectory(), "strace");
+      const pid = String(started.pid());
+      const strace = ["strace", "-f", "-qq", "-o", output, "-p", pid];
+      const watching = startCommand(["timeout", "--signal=INT", "10", ...strace]);
+      await watching.ended;
+      expect(watching.stderr()).toBe("");
+      const lines = readFileSync(output, "utf8").trim().split("\n");
+      // Each thread waits, in the call that it was found in.
+      const threads = listThreads(started.pid());
+      expect(lines.length).toBe(threads);
+      for (const line of lines) {
+        expect(line).toMatch(/^\d+ +(epoll_pwait|futex)\(.*<(unfinished|detached) \.\.\.>$/);
+      }
+      started.process.stdin?.end();
+      await started.ended;
+    },
+  );
+});
+
+test("what the boot has left behind is reaped, and is no harm to what comes after", async () => {
+  // The migration runs as a child of Node's own, and leaves an orphan.
+  const migrate = "sh -c '(sleep 0.2; exit 5) & exit 0'";
+  const script = `$| = 1; my $parent = getppid;
+    while (1) {
+      open my $file, "<", "/proc/$parent/task/$parent/children";
+      last if <$file> =~ /^$$ ?$/ }
+    exit 42`;
+  const words = supervise().slice(0, -2);
+  const options = ["--mode", "supervise", "--migrate", migrate, "--always-migrate", "--"];
+  const started = startCommand([...words, ...options, "perl", "-e", script]);
+  expect(await started.ended, started.stderr()).toBe(42);
+  expect(started.events()).toContain("unlocked");
+});
+
+function listDescriptors(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+}
+
+function listThreads(pid: number): number {
+  const [, threads] = /^Threads:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  expect(listChildren(pid)).toHaveLength(1);
+  return Number(threads);
+}
+
+function readFacts(report: string): Record<string, string> {
+  const lines = readFileSync(report, "utf8").trimEnd().split("\n");
+  return Object.fromEntries(
+    lines.map((line) => line.split(/=(.*)/s).slice(0, 2) as [string, string]),
+  );
+}
+
+function makeDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), "entrypoint-supervise-"));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  return directory;
+}

@@ -1,0 +1,159 @@
+// Which signals reach a supervised application: every one that can be caught, once, from the first moment to the last.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { constants, tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { describe, expect, onTestFinished, test } from "vitest";
+
+import { findFreePort } from "../../scripts/postgres.ts";
+import { forwardedSignals } from "../../src/process/signal-table.ts";
+import { leaderSignals } from "../../src/process/supervision.ts";
+import { python } from "./entrypoint.ts";
+import { places, startCommand, startSupervised, tellSignals } from "./supervised.ts";
+
+const realTimeSignals = Array.from({ length: 31 }, (_, index) => 34 + index);
+const forwarded = [...forwardedSignals.map((name) => constants.signals[name]), ...realTimeSignals];
+const forLeader = leaderSignals.map((name) => constants.signals[name as NodeJS.Signals]);
+const { SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGQUIT } = constants.signals;
+
+describe.each(places)("as $name", (place) => {
+  test.skipIf(place.missing).for([
+    ["group", true],
+    ["group", false],
+    ["child", true],
+  ] as const)(
+    "forwards each signal once, scope %s, with another process in the group: %s",
+    async ([scope, member]) => {
+      const app = tellSignals(forwarded, { member });
+      const started = startSupervised(["--signal-scope", scope], app, { place });
+      const both = ["leader", "member"];
+      for (const who of member ? both : ["leader"]) await started.printed(`${who} ready\n`);
+      const expected: string[] = [];
+      for (const number of forwarded) {
+        started.kill(number);
+        const alone = !member || scope === "child" || forLeader.includes(number);
+        for (const who of alone ? ["leader"] : both) {
+          await started.printed(`${who} ${number}\n`);
+          expected.push(`${who} ${number}`);
+        }
+      }
+      started.process.stdin?.end();
+      expect(await started.ended).toBe(7);
+      const told = started.stdout().split("\n").filter((line) => /\d/.test(line));
+      expect(told.toSorted()).toEqual(expected.toSorted());
+      expect(started.stderr()).toBe("");
+    },
+  );
+
+  test.skipIf(place.missing)("passes signals on as others, or not at all", async () => {
+    const pairs = "INT:USR1,USR2:0,RTMIN+3:QUIT,QUIT:64";
+    const app = tellSignals([SIGINT, SIGUSR1, SIGUSR2, SIGQUIT, 37, 64]);
+    const mapped = startSupervised([], app, { place, env: { ENTRYPOINT_MAP_SIGNAL: pairs } });
+    await mapped.printed("leader ready\n");
+    // Each comes after what the one before it has become.
+    for (const [sent, becomes] of [
+      [SIGINT, SIGUSR1],
+      [37, SIGQUIT],
+      [SIGUSR2, null],
+      [SIGQUIT, 64],
+    ] as const) {
+      mapped.kill(sent);
+      if (becomes !== null) await mapped.printed(`leader ${becomes}\n`);
+    }
+    mapped.process.stdin?.end();
+    expect(await mapped.ended).toBe(7);
+    expect(mapped.stdout()).toBe(
+      ["ready", SIGUSR1, SIGQUIT, 64].map((what) => `leader ${what}\n`).join(""),
+    );
+  });
+
+  test.skipIf(place.missing)("delivers a signal that comes with the application's first step", async () => {
+    // TERM's default is death, so that its loss would be an exit code 9.
+    const app = ["perl", "-e", "kill TERM => getppid; sleep 20; exit 9"];
+    for (let round = 0; round < 10; round++) {
+      expect(await startSupervised([], app, { place }).ended).toBe(143);
+    }
+  });
+
+  test.skipIf(place.missing)("forwards to the group what comes after the leader's end", async () => {
+    const script = `$| = 1; if (fork) { sysread STDIN, $_, 1; exit 3 }
+      $SIG{TERM} = "IGNORE"; $SIG{USR1} = sub { print "told\\n"; exit }; print "ready\\n"; sleep 60`;
+    const started = startSupervised([], ["perl", "-e", script], { place });
+    await started.printed("ready\n");
+    started.process.stdin?.end();
+    await started.printed("leader-ended");
+    started.kill("SIGUSR1");
+    expect(await started.ended).toBe(3);
+    expect(started.stdout()).toBe("ready\ntold\n");
+  });
+
+  test.skipIf(place.missing).for(["json", "pretty"])(
+    "a log in %s that nobody reads does no harm, and its SIGPIPE stays with us",
+    async (format) => {
+      const { SIGPIPE, SIGURG } = constants.signals;
+      const app = tellSignals([SIGTERM, SIGINT, SIGURG, SIGUSR1, SIGPIPE]);
+      const options = ["--drain-delay", "100ms", "--log-format", format];
+      const started = startSupervised(options, app, { place });
+      await started.printed("leader ready\n");
+      started.process.stderr?.destroy();
+      // Two lines of the log before the first TERM arrives.
+      started.kill("SIGTERM");
+      await started.printed(`leader ${SIGTERM}\n`);
+      // Each takes a turn of the event loop; from then on a SIGPIPE is somebody's, and meant for the application.
+      const others = [SIGINT, SIGURG, SIGUSR1, SIGPIPE];
+      for (const number of others) {
+        started.kill(number);
+        await started.printed(`leader ${number}\n`);
+      }
+      started.process.stdin?.end();
+      expect(await started.ended).toBe(7);
+      const told = ["ready", SIGTERM, ...others].map((what) => `leader ${what}\n`);
+      expect(started.stdout()).toBe(told.join(""));
+    },
+  );
+
+  test.skipIf(place.missing)(
+    "uvicorn starts and stops workers at TTIN and TTOU, restarts them at HUP, and ends at TERM",
+    async () => {
+      const cwd = mkdtempSync(join(tmpdir(), "entrypoint-uvicorn-"));
+      onTestFinished(() => rmSync(cwd, { recursive: true }));
+      writeFileSync(
+        join(cwd, "app.py"),
+        `async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"served"})
+`,
+      );
+      const port = await findFreePort();
+      const words = ["-m", "uvicorn", "app:app", "--port", String(port), "--workers", "2"];
+      const env = { PYTHONUNBUFFERED: "1" };
+      const started = startSupervised([], [python, ...words], { place, cwd, env });
+      const startedUp = "Application startup complete";
+      const stopped = "Finished server process";
+      await started.printed(startedUp, 2);
+      started.kill("SIGTTIN");
+      await started.printed(startedUp, 3);
+      started.kill("SIGTTOU");
+      await started.printed(stopped, 1);
+      started.kill("SIGHUP");
+      await started.printed(startedUp, 5);
+      await started.printed(stopped, 3);
+      // In the namespace its network is the machine's.
+      const answer = await fetch(`http://127.0.0.1:${port}/`);
+      expect(await answer.text()).toBe("served");
+      // A worker that a signal had stopped or killed would have been missed, and replaced with these words.
+      expect(started.stderr()).not.toMatch(/died|unresponsive/);
+      started.kill("SIGTERM");
+      await started.ended;
+      expect(started.stderr().split(stopped).length - 1).toBe(5);
+    },
+  );
+});
+
+test("delivers a signal that came before the child was there", async () => {
+  const fixture = join(import.meta.dirname, "fixtures/signal-at-spawn.ts");
+  const started = startCommand([process.execPath, fixture]);
+  expect(await started.ended).toBe(143);
+});
