@@ -29,7 +29,7 @@ export function createInit(libc: Libc): Children {
       reap();
     },
     async start(program, argv, env, { descriptors, undecodable }) {
-      const [file = program.file, ...before] = [...program.shell, program.file];
+      const [file, ...before] = [...program.shell, program.file];
       const words = [program.shell[0] ?? argv[0] ?? "", ...before.slice(0, -1)];
       if (program.shell.length > 0) words.push(program.file);
       const started = libc.spawn(
@@ -88,7 +88,7 @@ function findTerminal(libc: Libc): number | null {
 }
 
 /** wait(2)'s status of a child that has ended, as a shell tells it: its exit code, or 128+n. */
-export function readStatus(status: number): number {
+function readStatus(status: number): number {
   const signal = status & 0x7f;
   return signal === 0 ? (status >> 8) & 0xff : 128 + signal;
 }

@@ -83,9 +83,12 @@ export async function superviseProgram(
       if (process.ppid !== inheritance.parent) sendSignal(process.pid, parentDeathSignal);
     }
   }
-  children.watch((pid, code) => {
-    if (pid === leader) supervision.leaderEnded(code);
-  }, supervision.someEnded);
+  children.watch(
+    (pid, code) => {
+      if (pid === leader) supervision.leaderEnded(code);
+    },
+    () => supervision.someEnded(),
+  );
   try {
     leader = await children.start(program, argv, env, inheritance);
     // They are the child's now: a pipe has to end when the child lets go of it.

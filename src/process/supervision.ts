@@ -148,7 +148,7 @@ export function superviseBy(options: SuperviseOptions, hands: Hands): Supervisio
     },
     leaderEnded(code) {
       exitCode = mapExit(code);
-      if (hands.left(everyone)) {
+      if (stage !== "killing" && hands.left(everyone)) {
         hands.tell("info", "leader-ended", `Ended with ${code}: waiting for what it left behind`);
       }
       switch (stage) {

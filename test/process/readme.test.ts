@@ -57,6 +57,7 @@ const expectations: Readonly<Record<string, Expected>> = {
     stdout: uvicorn,
     absent: migrated,
   },
+  "node ../../dist/entrypoint.js supervise --map-exit 3=0 -- sh -c 'exit 3'": { absent: migrated },
   'ENTRYPOINT_LOG_FORMAT=pretty ENTRYPOINT_APP="uvicorn --version" node ../../dist/entrypoint.js': {
     stderr: started.map((message) => `INFO: ${message}`),
     stdout: uvicorn,

@@ -8,15 +8,17 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 
 import { findFreePort } from "../../scripts/postgres.ts";
+import { forwardedSignals } from "../../src/process/signal-table.ts";
 import {
   bundle,
   plainEnvironment,
@@ -26,6 +28,7 @@ import {
 } from "./entrypoint.ts";
 import { createTestDatabase } from "./postgres.ts";
 import { createProject } from "./project.ts";
+import { listChildren, listDescriptors, startCommand, tellSignals } from "./supervised.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -116,7 +119,8 @@ describe.for(runtimes)("Node $major", ({ node, canExec, keepsAll }) => {
     expect(stdout).toContain("\nhanded down");
     expect(stdout.startsWith(`${pid}\n`)).toBe(keepsAll);
     expect(lines.some(({ event }) => event === "supervise")).toBe(!keepsAll);
-    expect(lines.filter(({ level }) => level === "warn")).toEqual([]);
+    const warnings = lines.filter(({ level }) => level === "warn").map(({ event }) => event);
+    expect(warnings).toEqual(keepsAll ? [] : ["no-reaping"]);
   });
 
   test(`a variable that is not UTF-8 is ${keepsAll ? "kept" : "warned of"}`, () => {
@@ -243,6 +247,69 @@ test.for(runtimes.filter(({ canExec, keepsAll }) => canExec && !keepsAll))(
         /^the inherited descriptors 3 will be closed: Node \S+ cannot keep them/,
       ),
     ]);
+  },
+);
+
+describe.for(runtimes.filter(({ keepsAll }) => !keepsAll))(
+  "a supervisor on Node $major",
+  ({ node }) => {
+    const supervise = (options: readonly string[], app: readonly string[]) =>
+      start(node, ["supervise", ...options, "--", ...app]);
+
+    test("says once what it cannot do, and what can", async () => {
+      const started = supervise(["--wait-all", "--parent-death-signal", "TERM"], tellProcess);
+      expect(await started.ended).toMatchObject({ code: 0 });
+      expect(started.stderr()).not.toContain("Warning");
+      const [line, ...others] = started.lines();
+      expect(line).toMatchObject({ level: "warn", event: "no-reaping" });
+      expect(line?.msg).toMatch(
+        /^Node \S+ cannot reap orphans, .*: use Node 26\.9 or newer, or the single executable$/,
+      );
+      expect(others).toEqual([]);
+    });
+
+    test("forwards every signal that Node knows, each once", async () => {
+      const listen = `$| = 1; $SIG{$_} = sub { print "SIG$_[0]\\n" } for @ARGV; print "ready\\n"; sleep 1 while 1`;
+      const names = forwardedSignals.map((signal) => signal.slice(3));
+      const started = supervise([], ["perl", "-e", listen, ...names]);
+      await started.printed("ready\n");
+      for (const signal of forwardedSignals) {
+        started.process.kill(signal);
+        await started.printed(`${signal}\n`);
+      }
+      started.process.kill("SIGTERM");
+      expect(await started.ended).toMatchObject({ code: 137 });
+      expect(started.stdout()).toBe(["ready", ...forwardedSignals, ""].join("\n"));
+    });
+
+    test("drains, kills after the grace period, and takes the group along", async () => {
+      const script = `$| = 1; $SIG{TERM} = "IGNORE"; fork; print "ready\\n"; sleep 60`;
+      const options = ["--drain-delay", "100ms", "--stop-timeout", "100ms"];
+      const started = supervise(options, ["perl", "-e", script]);
+      await started.printed("ready\nready\n");
+      started.process.kill("SIGTERM");
+      expect(await started.ended).toMatchObject({ code: 137 });
+      const events = started.lines().map(({ event }) => event);
+      expect(events).toEqual(["no-reaping", "drain", "drained", "kill"]);
+    });
+
+    test("is in / itself and keeps nothing of the application's, which leads a session", async () => {
+      const words = [node, bundle, "supervise", "--", ...tellSignals([constants.signals.SIGUSR1])];
+      const started = startCommand(words, { cwd: "/tmp", descriptors: [openFile()] });
+      await started.printed("leader ready\n");
+      // A signal is not looked at before all is done.
+      started.kill("SIGUSR1");
+      await started.printed(`leader ${constants.signals.SIGUSR1}\n`);
+      const [application = 0] = listChildren(started.pid());
+      expect(readlinkSync(`/proc/${application}/cwd`)).toBe("/tmp");
+      expect(readlinkSync(`/proc/${started.pid()}/cwd`)).toBe("/");
+      const handedDown = readlinkSync(`/proc/${application}/fd/3`);
+      expect(listDescriptors(started.pid())).not.toContain(handedDown);
+      const stat = readFileSync(`/proc/${application}/stat`, "latin1").split(") ")[1]?.split(" ");
+      expect(stat?.slice(2, 4)).toEqual([String(application), String(application)]);
+      started.process.stdin?.end();
+      expect(await started.ended).toBe(7);
+    });
   },
 );
 

@@ -1,34 +1,32 @@
 // What a supervised application starts with, and what its supervisor costs it: nothing but memory.
 
 import { spawnSync } from "node:child_process";
-import {
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  realpathSync,
-  rmSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdtempSync, openSync, readFileSync, readlinkSync, realpathSync, rmSync } from "node:fs";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished } from "vitest";
 
 import { plainEnvironment } from "./entrypoint.ts";
 import {
-  isInstalled,
+  firstProcess,
+  findMissing,
   listChildren,
+  listDescriptors,
   places,
   startCommand,
   startSupervised,
   supervise,
+  tellSignals,
+  testUnless,
 } from "./supervised.ts";
 
+const { SIGUSR1 } = constants.signals;
 const probe = join(import.meta.dirname, "fixtures/probe.pl");
 
 describe.each(places)("as $name", (place) => {
-  test.skipIf(place.missing)("the probe tells the same as after a shell's exec", () => {
+  const testHere = testUnless(place.missing);
+  testHere("the probe tells the same as after a shell's exec", () => {
     const cwd = makeDirectory();
     const file = openSync("/etc/passwd", "r");
     // Node raises the limit of open files at its start; with no room to do so the two can be compared.
@@ -57,41 +55,42 @@ describe.each(places)("as $name", (place) => {
     expect(own).toEqual(shell);
   });
 
-  test.skipIf(place.missing)("bytes that are not UTF-8 arrive as they were", () => {
+  testHere("bytes that are not UTF-8 arrive as they were", () => {
     const script = `export ODD="$(printf 'a\\351z')"; exec "$@" "$(printf 'caf\\351')"`;
     const app = ["sh", "-c", 'printf "%s %s" "$ODD" "$1" | od -An -tx1', "sh"];
     const words = ["-c", script, "sh", ...supervise([], place), ...app];
-    const { stdout, stderr } = spawnSync("sh", words, { encoding: "utf8", env: plainEnvironment() });
+    const { stdout, stderr } = spawnSync("sh", words, {
+      encoding: "utf8",
+      env: plainEnvironment(),
+    });
     expect(stdout.trim()).toBe("61 e9 7a 20 63 61 66 e9");
     expect(stderr).toBe("");
   });
 
-  test.skipIf(place.missing)("keeps its directory, while the supervisor is in /", async () => {
+  testHere("keeps its directory and what was handed down, and the supervisor neither", async () => {
     const cwd = makeDirectory();
-    const app = ["sh", "-c", "readlink /proc/self/cwd /proc/$PPID/cwd; read line"];
-    const started = startSupervised([], app, { place, cwd });
-    await started.printed(`${realpathSync(cwd)}\n/\n`);
+    // Node marks descriptors up to a gap alone: two ways to the child, and one for us.
+    const gap = Array<"ignore">(20).fill("ignore");
+    const descriptors = ["pipe", ...gap, "pipe"] as const;
+    const started = startSupervised([], tellSignals([SIGUSR1]), { place, cwd, descriptors });
+    await started.printed("leader ready\n");
+    // A signal is not looked at before all is done.
+    started.kill("SIGUSR1");
+    await started.printed(`leader ${SIGUSR1}\n`);
+    const supervisor = started.pid();
+    const [application = 0] = listChildren(supervisor);
+    expect(readlinkSync(`/proc/${application}/cwd`)).toBe(realpathSync(cwd));
+    expect(readlinkSync(`/proc/${supervisor}/cwd`)).toBe("/");
+    for (const fd of [3, 24]) {
+      const handedDown = readlinkSync(`/proc/${application}/fd/${fd}`);
+      expect(handedDown).toMatch(/^socket:/);
+      expect(listDescriptors(supervisor)).not.toContain(handedDown);
+    }
     started.process.stdin?.end();
-    await started.ended;
+    expect(await started.ended).toBe(7);
   });
 
-  test.skipIf(place.missing)("lets go of what was handed down to the application", async () => {
-    // Node marks those at the beginning, and not what comes after a gap: two ways to the child, and one for us.
-    const far = [...Array<"ignore">(20).fill("ignore"), "pipe" as const];
-    const app = ["sh", "-c", 'readlink /proc/self/fd/3 /proc/self/fd/24; echo "$$"; read line'];
-    const descriptors = ["pipe", ...far] as const;
-    const started = startSupervised([], app, { place, descriptors });
-    await started.printed(/\n\d+\n/);
-    const handedDown = started.stdout().split("\n").slice(0, 2);
-    for (const target of handedDown) expect(target).toMatch(/^socket:/);
-    const open = listDescriptors(started.pid());
-    expect(open.length).toBeGreaterThan(3);
-    for (const target of handedDown) expect(open).not.toContain(target);
-    started.process.stdin?.end();
-    expect(await started.ended).toBe(1);
-  });
-
-  test.skipIf(place.missing ?? (isInstalled("strace") ? null : "strace is not installed"))(
+  testUnless(place.missing, findMissing("strace"))(
     "an idle supervisor makes no system call in ten seconds",
     async () => {
       const started = startSupervised([], ["sh", "-c", "echo ready; read line"], { place });
@@ -115,24 +114,23 @@ describe.each(places)("as $name", (place) => {
   );
 });
 
-test("what the boot has left behind is reaped, and is no harm to what comes after", async () => {
-  // The migration runs as a child of Node's own, and leaves an orphan.
-  const migrate = "sh -c '(sleep 0.2; exit 5) & exit 0'";
-  const script = `$| = 1; my $parent = getppid;
+testUnless(firstProcess.missing)(
+  "a boot's orphan is reaped when nobody tells of it any more",
+  async () => {
+    // It ends before its parent does, which is the migration: Node's own child, and the last one of the boot.
+    const migrate = "sh -c 'true & exec sleep 0.1'";
+    const script = `my $parent = getppid;
     while (1) {
       open my $file, "<", "/proc/$parent/task/$parent/children";
       last if <$file> =~ /^$$ ?$/ }
     exit 42`;
-  const words = supervise().slice(0, -2);
-  const options = ["--mode", "supervise", "--migrate", migrate, "--always-migrate", "--"];
-  const started = startCommand([...words, ...options, "perl", "-e", script]);
-  expect(await started.ended, started.stderr()).toBe(42);
-  expect(started.events()).toContain("unlocked");
-});
-
-function listDescriptors(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
-}
+    const words = supervise([], firstProcess).slice(0, -2);
+    const options = ["--mode", "supervise", "--migrate", migrate, "--always-migrate", "--"];
+    const started = startCommand([...words, ...options, "perl", "-e", script]);
+    expect(await started.ended, started.stderr()).toBe(42);
+    expect(started.events()).toContain("unlocked");
+  },
+);
 
 function listThreads(pid: number): number {
   const [, threads] = /^Threads:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];

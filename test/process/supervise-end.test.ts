@@ -1,10 +1,11 @@
-// How a supervision ends: with which exit code, after whom, and how soon.
+// How a supervision ends: with which exit code, after whom, and how soon. What tini and dumb-init do as well is in
+// supervise-peers.test.ts.
 
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished } from "vitest";
 
 import {
   places,
@@ -13,6 +14,7 @@ import {
   startSupervised,
   supervise,
   tellSignals,
+  testUnless,
   firstProcess,
 } from "./supervised.ts";
 
@@ -28,21 +30,11 @@ function leaveBehind(code: number, member: string): string[] {
 const ignoresTerm = '$SIG{TERM} = "IGNORE"; print "ready\\n"; sleep 60';
 
 describe.each(places)("as $name", (place) => {
+  const testHere = testUnless(place.missing);
   const start = (options: readonly string[], app: readonly string[]) =>
     startSupervised(options, app, { place });
 
-  test.skipIf(place.missing)("hands on each of the 256 exit codes", { timeout: 180_000 }, async () => {
-    const script = `export code
-      for code in $(seq 0 255); do printf '%s\\0' "$code"; done |
-        xargs -0 -P 3 -I CODE sh -c '"$@" sh -c "exit CODE"; echo "CODE $?"' sh "$@"`;
-    const lines = (await runScript(script, supervise([], place))).trim().split("\n");
-    const codes = lines.map((line) => line.split(" ").map(Number));
-    expect(codes.toSorted(([a = 0], [b = 0]) => a - b)).toEqual(
-      Array.from({ length: 256 }, (_, code) => [code, code]),
-    );
-  });
-
-  test.skipIf(place.missing)("says 128+n for a death by any signal", { timeout: 120_000 }, async () => {
+  testHere("says 128+n for a death by any signal", { timeout: 120_000 }, async () => {
     // What ignores or stops is no death. FPE is ignored by perl itself.
     const deadly = Array.from({ length: 64 }, (_, index) => index + 1).filter(
       (number) => ![17, 18, 19, 20, 21, 22, 23, 28].includes(number),
@@ -57,14 +49,14 @@ describe.each(places)("as $name", (place) => {
     );
   });
 
-  test.skipIf(place.missing)("says another code where --map-exit has one", async () => {
+  testHere("says another code where --map-exit has one", async () => {
     const options = ["--map-exit", "143=0", "--map-exit", "5=0"];
     expect(await start(options, ["sh", "-c", "kill -TERM $$"]).ended).toBe(0);
     expect(await start(options, ["sh", "-c", "exit 5"]).ended).toBe(0);
     expect(await start(options, ["sh", "-c", "exit 6"]).ended).toBe(6);
   });
 
-  test.skipIf(place.missing)("says 127 and 126 for what cannot be started", async () => {
+  testHere("says 127 and 126 for what cannot be started", async () => {
     const directory = mkdtempSync(join(tmpdir(), "entrypoint-supervise-"));
     onTestFinished(() => rmSync(directory, { recursive: true }));
     const file = join(directory, "file");
@@ -77,26 +69,7 @@ describe.each(places)("as $name", (place) => {
     expect(missing.events()).toEqual(["not-found"]);
   });
 
-  test.skipIf(place.missing)(
-    "reaps 10,000 orphans, and its application's exit code is its own",
-    { timeout: 120_000 },
-    async () => {
-      // A hundred at a time lose their parent in one instant. All that is left in the end is the application.
-      const script = `for (1 .. 100) {
-          next if fork;
-          for (1 .. 100) { fork or exit }
-          exit }
-        1 while waitpid(-1, 0) > 0;
-        my $parent = getppid;
-        while (1) {
-          open my $file, "<", "/proc/$parent/task/$parent/children";
-          last if <$file> =~ /^$$ ?$/ }
-        exit 42`;
-      expect(await start([], ["perl", "-e", script]).ended).toBe(42);
-    },
-  );
-
-  test.skipIf(place.missing)("an exit code is not lost among 500 that end with it", async () => {
+  testHere("an exit code is not lost among 500 that end with it", async () => {
     const script = `pipe my $in, my $out; $SIG{TERM} = "IGNORE";
       for (1 .. 500) { next if fork; close $out; sysread $in, $_, 1; exit 1 }
       exit 42`;
@@ -105,7 +78,7 @@ describe.each(places)("as $name", (place) => {
     }
   });
 
-  test.skipIf(place.missing)("the leader's end takes its group along", async () => {
+  testHere("the leader's end takes its group along", async () => {
     const member = '$SIG{TERM} = sub { print "told\\n"; exit }; print "ready\\n"; sleep 60';
     const started = start(["--stop-timeout", never], leaveBehind(5, member));
     await started.printed("ready\n");
@@ -115,7 +88,7 @@ describe.each(places)("as $name", (place) => {
     expect(started.events()).toEqual(["leader-ended"]);
   });
 
-  test.skipIf(place.missing)("kills what of the group does not end in time", async () => {
+  testHere("kills what of the group does not end in time", async () => {
     const started = start(["--stop-timeout", "200ms"], leaveBehind(5, ignoresTerm));
     await started.printed("ready\n");
     started.process.stdin?.end();
@@ -124,7 +97,7 @@ describe.each(places)("as $name", (place) => {
     expect(started.events()).toEqual(["leader-ended", "kill"]);
   });
 
-  test.skipIf(place.missing)("does not wait for zombies that nobody reaps", async () => {
+  testHere("does not wait for zombies that nobody reaps", async () => {
     // The last of the group is a grandchild, whose parent has left the group and never waits.
     const member = `setpgrp 0, 0; if (!fork) { setpgrp 0, $leader; print "ready\\n"; sleep 60 }
       close STDOUT; close STDERR; sleep 20`;
@@ -135,7 +108,7 @@ describe.each(places)("as $name", (place) => {
     expect(await started.ended).toBe(5);
   });
 
-  test.skipIf(place.missing)("--wait-all waits for every descendant", async () => {
+  testHere("--wait-all waits for every descendant", async () => {
     const member = `use POSIX; setsid; if (fork) { exit }
       print "ready\\n"; sysread STDIN, $_, 1; print "last\\n"`;
     const script = `$| = 1; if (fork) { wait; print "first\\n"; exit 3 } ${member}`;
@@ -147,7 +120,7 @@ describe.each(places)("as $name", (place) => {
     expect(started.stdout()).toMatch(/first\n(.*\n)*last\n$/);
   });
 
-  test.skipIf(place.missing)("--wait-all tells and kills those outside of the group too", async () => {
+  testHere("--wait-all tells and kills those outside of the group too", async () => {
     const strays = `use POSIX; setsid;
       if (fork) { $SIG{TERM} = sub { print "told\\n"; exit } } else { $SIG{TERM} = "IGNORE" }
       print "ready\\n"; sleep 60 while 1`;
@@ -162,7 +135,7 @@ describe.each(places)("as $name", (place) => {
     expect(started.events()).toEqual(["leader-ended", "kill"]);
   });
 
-  test.skipIf(place.missing)("--drain-delay keeps TERM back, and says so", async () => {
+  testHere("--drain-delay keeps TERM back, and says so", async () => {
     const started = start(["--drain-delay", "300ms"], ["perl", "-e", tellsTerm]);
     await started.printed("ready\n");
     const startMs = performance.now();
@@ -173,7 +146,7 @@ describe.each(places)("as $name", (place) => {
     expect(started.stderr()).toContain("SIGTERM: to be passed on in 0.3 s, serving until then");
   });
 
-  test.skipIf(place.missing)("serves while draining; a second TERM skips that, a third kills", async () => {
+  testHere("serves while draining; a second TERM skips that, a third kills", async () => {
     const app = tellSignals([10, TERM]);
     const started = start(["--drain-delay", never, "--stop-timeout", never], app);
     await started.printed("leader ready\n");
@@ -189,7 +162,7 @@ describe.each(places)("as $name", (place) => {
     expect(started.events()).toEqual(["drain", "drained", "kill"]);
   });
 
-  test.skipIf(place.missing)("a drain ends with the application", async () => {
+  testHere("a drain ends with the application", async () => {
     const started = start(["--drain-delay", never], tellSignals([TERM]));
     await started.printed("leader ready\n");
     started.kill("SIGTERM");
@@ -198,7 +171,7 @@ describe.each(places)("as $name", (place) => {
     expect(await started.ended).toBe(7);
   });
 
-  test.skipIf(place.missing)("kills the whole group when --stop-timeout is over", async () => {
+  testHere("kills the whole group when --stop-timeout is over", async () => {
     const script = `$| = 1; fork; ${ignoresTerm}`;
     const started = start(["--stop-timeout", "200ms"], ["perl", "-e", script]);
     await started.printed("ready\n", 2);
@@ -207,7 +180,7 @@ describe.each(places)("as $name", (place) => {
     expect(started.events()).toEqual(["kill"]);
   });
 
-  test.skipIf(place.missing)("with --stop-timeout 0 a second TERM alone kills", async () => {
+  testHere("with --stop-timeout 0 a second TERM alone kills", async () => {
     const started = start(["--stop-timeout", "0", "--map-signal", "TERM:USR1"], tellSignals([10]));
     await started.printed("leader ready\n");
     started.kill("SIGTERM");
@@ -216,7 +189,7 @@ describe.each(places)("as $name", (place) => {
     expect(await started.ended).toBe(137);
   });
 
-  test.skipIf(place.missing)("--parent-death-signal comes when the parent dies", async () => {
+  testHere("--parent-death-signal comes when the parent dies", async () => {
     const own = supervise(["--parent-death-signal", "TERM"]);
     const parent = place === firstProcess ? place.words : ["sh", "-c", '"$@"; :', "sh"];
     const started = startCommand([...parent, ...own, "perl", "-e", tellsTerm]);

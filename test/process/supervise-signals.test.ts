@@ -10,7 +10,7 @@ import { findFreePort } from "../../scripts/postgres.ts";
 import { forwardedSignals } from "../../src/process/signal-table.ts";
 import { leaderSignals } from "../../src/process/supervision.ts";
 import { python } from "./entrypoint.ts";
-import { places, startCommand, startSupervised, tellSignals } from "./supervised.ts";
+import { places, startCommand, startSupervised, tellSignals, testUnless } from "./supervised.ts";
 
 const realTimeSignals = Array.from({ length: 31 }, (_, index) => 34 + index);
 const forwarded = [...forwardedSignals.map((name) => constants.signals[name]), ...realTimeSignals];
@@ -18,7 +18,8 @@ const forLeader = leaderSignals.map((name) => constants.signals[name as NodeJS.S
 const { SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGQUIT } = constants.signals;
 
 describe.each(places)("as $name", (place) => {
-  test.skipIf(place.missing).for([
+  const testHere = testUnless(place.missing);
+  testHere.for([
     ["group", true],
     ["group", false],
     ["child", true],
@@ -40,13 +41,16 @@ describe.each(places)("as $name", (place) => {
       }
       started.process.stdin?.end();
       expect(await started.ended).toBe(7);
-      const told = started.stdout().split("\n").filter((line) => /\d/.test(line));
+      const told = started
+        .stdout()
+        .split("\n")
+        .filter((line) => /\d/.test(line));
       expect(told.toSorted()).toEqual(expected.toSorted());
       expect(started.stderr()).toBe("");
     },
   );
 
-  test.skipIf(place.missing)("passes signals on as others, or not at all", async () => {
+  testHere("passes signals on as others, or not at all", async () => {
     const pairs = "INT:USR1,USR2:0,RTMIN+3:QUIT,QUIT:64";
     const app = tellSignals([SIGINT, SIGUSR1, SIGUSR2, SIGQUIT, 37, 64]);
     const mapped = startSupervised([], app, { place, env: { ENTRYPOINT_MAP_SIGNAL: pairs } });
@@ -68,7 +72,7 @@ describe.each(places)("as $name", (place) => {
     );
   });
 
-  test.skipIf(place.missing)("delivers a signal that comes with the application's first step", async () => {
+  testHere("delivers a signal that comes with the application's first step", async () => {
     // TERM's default is death, so that its loss would be an exit code 9.
     const app = ["perl", "-e", "kill TERM => getppid; sleep 20; exit 9"];
     for (let round = 0; round < 10; round++) {
@@ -76,7 +80,7 @@ describe.each(places)("as $name", (place) => {
     }
   });
 
-  test.skipIf(place.missing)("forwards to the group what comes after the leader's end", async () => {
+  testHere("forwards to the group what comes after the leader's end", async () => {
     const script = `$| = 1; if (fork) { sysread STDIN, $_, 1; exit 3 }
       $SIG{TERM} = "IGNORE"; $SIG{USR1} = sub { print "told\\n"; exit }; print "ready\\n"; sleep 60`;
     const started = startSupervised([], ["perl", "-e", script], { place });
@@ -88,7 +92,7 @@ describe.each(places)("as $name", (place) => {
     expect(started.stdout()).toBe("ready\ntold\n");
   });
 
-  test.skipIf(place.missing).for(["json", "pretty"])(
+  testHere.for(["json", "pretty"])(
     "a log in %s that nobody reads does no harm, and its SIGPIPE stays with us",
     async (format) => {
       const { SIGPIPE, SIGURG } = constants.signals;
@@ -113,7 +117,7 @@ describe.each(places)("as $name", (place) => {
     },
   );
 
-  test.skipIf(place.missing)(
+  testHere(
     "uvicorn starts and stops workers at TTIN and TTOU, restarts them at HUP, and ends at TERM",
     async () => {
       const cwd = mkdtempSync(join(tmpdir(), "entrypoint-uvicorn-"));

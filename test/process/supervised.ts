@@ -3,9 +3,9 @@
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-import { onTestFinished } from "vitest";
+import { onTestFinished, test } from "vitest";
 
 import { entrypointCommand, plainEnvironment } from "./entrypoint.ts";
 
@@ -18,11 +18,8 @@ export interface Place {
 }
 
 const isRoot = process.getuid?.() === 0;
-const unshare = [
-  "unshare",
-  ...(isRoot ? [] : ["--map-root-user"]),
-  ...["--pid", "--fork", "--mount-proc", "--kill-child"],
-];
+const unshare = "unshare --pid --fork --mount-proc --kill-child".split(" ");
+if (!isRoot) unshare.push("--map-root-user");
 
 export const subreaper: Place = { name: "a subreaper", words: [], missing: null };
 export const firstProcess: Place = {
@@ -35,9 +32,21 @@ export const firstProcess: Place = {
 };
 export const places = [subreaper, firstProcess];
 
-/** A program of another package; tests that need one that is not there are skipped. */
-export function isInstalled(program: string): boolean {
-  return spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
+/** Why tests that need a program of another package cannot be run; null if they can. */
+export function findMissing(program: string): string | null {
+  const { status } = spawnSync("sh", ["-c", `command -v ${program}`]);
+  return status === 0 ? null : `${program} is not installed`;
+}
+
+const said = new Set<string>();
+
+/** Vitest's `test`, or where something is missing its `test.skip`, with a line that says so. */
+export function testUnless(...missing: (string | null)[]): typeof test {
+  const [reason] = missing.filter((one) => one !== null);
+  if (reason === undefined) return test;
+  if (!said.has(reason)) console.warn(`Skipped: ${reason}`);
+  said.add(reason);
+  return test.skip as typeof test;
 }
 
 /** The words of `entrypoint supervise` with these options, up to the application's. */
@@ -111,8 +120,7 @@ export function startCommand(
     for (const pid of listTree(child.pid ?? 0)) killIfThere(pid);
     await ended;
   });
-  const count = (text: string | RegExp) =>
-    `${stdout}\n${stderr}`.split(text).length - 1;
+  const count = (text: string | RegExp) => `${stdout}\n${stderr}`.split(text).length - 1;
   return {
     process: child,
     pid: () => (place === firstProcess ? listChildren(child.pid ?? 0)[0] : child.pid) ?? 0,
@@ -173,6 +181,11 @@ function killIfThere(pid: number): void {
   } catch {
     // It has just ended.
   }
+}
+
+/** What a process has open. */
+export function listDescriptors(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
 }
 
 /**

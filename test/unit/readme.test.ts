@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 
 import { exitCodes } from "../../src/exit-codes.ts";
+import { forwardedSignals, unforwardedSignals } from "../../src/process/signal-table.ts";
+import { leaderSignals } from "../../src/process/supervision.ts";
 import { settingTable, type SettingRow } from "../../src/settings.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -42,6 +44,26 @@ test("README's seven steps are in files that exist", () => {
   const rows = readTable("Step");
   expect(rows.map(([step]) => step?.[0])).toEqual(["1", "2", "3", "4", "5", "6", "7"]);
   for (const [step, , file = ""] of rows) expect(existsSync(join(root, file)), step).toBe(true);
+});
+
+test("README says of every signal what becomes of it", () => {
+  const realTime = "SIGRTMIN to SIGRTMAX";
+  const rows = readTable("Signals").map(([names = "", fate = ""]) => ({
+    names: names.split(", "),
+    fate,
+  }));
+  const because = "not passed on: ";
+  const unforwarded = rows.filter(({ fate }) => fate.startsWith(because));
+  const reasons = unforwarded.flatMap(({ names, fate }) =>
+    names.map((name) => [name, fate.slice(because.length)] as const),
+  );
+  expect(Object.fromEntries(reasons)).toEqual(unforwardedSignals);
+  const others = rows.filter((row) => !unforwarded.includes(row));
+  expect(others.flatMap(({ names }) => names).toSorted()).toEqual(
+    [...forwardedSignals, realTime].toSorted(),
+  );
+  const forTheLeader = others.filter(({ fate }) => fate.startsWith("to the application alone"));
+  expect(forTheLeader.map(({ names }) => names)).toEqual([leaderSignals]);
 });
 
 test("README quotes the script's three messages as the source prints them", () => {
