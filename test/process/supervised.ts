@@ -97,6 +97,8 @@ export function startCommand(
     cwd,
     env: plainEnvironment(env),
     stdio: ["pipe", "pipe", "pipe", ...descriptors],
+    // A session to be found again by, whoever of it is left.
+    detached: true,
   });
   const printing = new EventEmitter().setMaxListeners(0);
   let [stdout, stderr] = ["", ""];
@@ -117,7 +119,8 @@ export function startCommand(
   onTestFinished(async () => {
     if (over) return;
     // Killed, a supervisor leaves its application behind.
-    for (const pid of listTree(child.pid ?? 0)) killIfThere(pid);
+    for (const pid of [...listTree(child.pid ?? 0), ...listSession(child.pid ?? 0)])
+      killIfThere(pid);
     await ended;
   });
   const count = (text: string | RegExp) => `${stdout}\n${stderr}`.split(text).length - 1;
@@ -173,6 +176,11 @@ export function listChildren(pid: number): number[] {
 
 function listTree(pid: number): number[] {
   return [pid, ...listChildren(pid).flatMap(listTree)];
+}
+
+function listSession(session: number): number[] {
+  const { stdout } = spawnSync("ps", ["-o", "pid=", "-s", String(session)], { encoding: "utf8" });
+  return stdout.split("\n").map(Number).filter(Boolean);
 }
 
 function killIfThere(pid: number): void {
