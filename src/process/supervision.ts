@@ -64,6 +64,7 @@ export function superviseBy(options: SuperviseOptions, hands: Hands): Supervisio
   const everyone = waitAll ? "descendants" : "group";
   let stage: "running" | "draining" | "stopping" | "killing" = "running";
   let exitCode: number | null = null;
+  let told = false;
   let forgetDeadline = () => {};
   let forgetLook = () => {};
 
@@ -123,6 +124,10 @@ export function superviseBy(options: SuperviseOptions, hands: Hands): Supervisio
   const finishWhenAllHaveGone = (): void => {
     if (exitCode === null) return;
     if (!hands.left(everyone)) return finish(exitCode);
+    if (!told && stage !== "killing") {
+      told = true;
+      hands.tell("info", "leader-ended", "The application has ended: waiting for what it left");
+    }
     // Those that were started while we looked for whom to kill.
     if (stage === "killing" && waitAll) hands.send("SIGKILL", "descendants");
     if (waitAll) return;
@@ -148,9 +153,6 @@ export function superviseBy(options: SuperviseOptions, hands: Hands): Supervisio
     },
     leaderEnded(code) {
       exitCode = mapExit(code);
-      if (stage !== "killing" && hands.left(everyone)) {
-        hands.tell("info", "leader-ended", `Ended with ${code}: waiting for what it left behind`);
-      }
       switch (stage) {
         case "running":
           // All the time they want; a TERM is the way to end them.

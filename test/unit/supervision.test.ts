@@ -137,7 +137,7 @@ describe("the end of the leader", () => {
     app.leaderEnded(1);
     app.someEnded();
     expect(app.told).toEqual([
-      ["info", "leader-ended", "Ended with 1: waiting for what it left behind"],
+      ["info", "leader-ended", "The application has ended: waiting for what it left"],
     ]);
     // It is nobody's signal that could be mapped.
     expect(app.done()).toEqual(["SIGTERM to group"]);
@@ -211,6 +211,7 @@ describe("TERM", () => {
     app.receive("SIGTERM");
     expect(app.done()).toEqual(["SIGTERM to group", "SIGKILL to group"]);
     app.leaderEnded(137);
+    app.someEnded();
     // That others are left is no news now.
     expect(app.told).toEqual([["warn", "kill", "SIGTERM once more: sending SIGKILL"]]);
     app.emptied();
