@@ -27,6 +27,8 @@ export interface Children {
   ): Promise<number>;
   /** Whether anybody is left of all that descends from us. */
   descendantsLeft(): boolean;
+  /** A SIGCONT has come to us; whether it has resumed the application, and needs no passing on. */
+  continued(): boolean;
   /** Gives back what was taken, once all is over. */
   end(): void;
 }

@@ -7,6 +7,7 @@ import { getSystemErrorName } from "node:util";
 import { describeError, restoreBytes } from "./exec.ts";
 import type { Libc } from "./libc.ts";
 import type { Children } from "./children.ts";
+import { findTerminal } from "./terminal.ts";
 
 /** linux/prctl.h */
 const PR_SET_CHILD_SUBREAPER = 36;
@@ -17,7 +18,6 @@ export function createInit(libc: Libc): Children {
   let leader = 0;
   let childrenLeft = false;
   const terminal = findTerminal(libc);
-  const state = terminal === null ? null : libc.getTerminalState(terminal);
 
   return {
     watch(...listeners) {
@@ -29,29 +29,26 @@ export function createInit(libc: Libc): Children {
       reap();
     },
     async start(program, argv, env, { descriptors, undecodable }) {
-      const [file, ...before] = [...program.shell, program.file];
-      const words = [program.shell[0] ?? argv[0] ?? "", ...before.slice(0, -1)];
-      if (program.shell.length > 0) words.push(program.file);
+      const [shell] = program.shell;
+      const words = shell === undefined ? argv : [...program.shell, program.file, ...argv.slice(1)];
       const started = libc.spawn(
-        Buffer.from(file),
-        [...words, ...argv.slice(1)].map((word) => restoreBytes(word, undecodable)),
+        Buffer.from(shell ?? program.file),
+        words.map((word) => restoreBytes(word, undecodable)),
         Object.entries(env)
           .filter(([, value]) => value !== undefined)
           .map(([name, value]) => restoreBytes(`${name}=${value}`, undecodable)),
-        { descriptors: [0, 1, 2, ...descriptors], terminal },
+        { descriptors: [0, 1, 2, ...descriptors], terminal: terminal?.foregroundOf ?? null },
       );
       if ("errno" in started) throw describeError(program, getSystemErrorName(-started.errno));
       leader = started.pid;
+      terminal?.started(leader);
       childrenLeft = true;
       return leader;
     },
     // Where there are no children there are no descendants either: we adopt each one that loses its parent.
     descendantsLeft: () => childrenLeft,
-    end() {
-      if (terminal === null) return;
-      libc.setForegroundGroup(terminal, libc.ownGroup());
-      if (state !== null) libc.setTerminalState(terminal, state);
-    },
+    continued: () => terminal?.continued() ?? false,
+    end: () => terminal?.end(),
   };
 
   /** Signals coalesce: one SIGCHLD may stand for any number of children. */
@@ -62,29 +59,11 @@ export function createInit(libc: Libc): Children {
         childrenLeft = next === "running";
         return settled();
       }
-      if ((next.status & 0xff) !== 0x7f) receive(next.pid, readStatus(next.status));
-      else if (next.pid === leader) suspend();
+      const { pid, status } = next;
+      if ((status & 0xff) !== 0x7f) receive(pid, readStatus(status));
+      else if (pid === leader) terminal?.stopped(status >> 8);
     }
   }
-
-  /** Ctrl-Z on the application: the shell that started us gets its terminal back, until it says `fg`. */
-  function suspend(): void {
-    // Nobody could resume PID 1.
-    if (terminal === null || process.pid === 1) return;
-    libc.setForegroundGroup(terminal, libc.ownGroup());
-    process.once("SIGCONT", () => {
-      // After `bg` the terminal is the shell's.
-      if (libc.getForegroundGroup(terminal) === libc.ownGroup()) {
-        libc.setForegroundGroup(terminal, leader);
-      }
-    });
-    process.kill(process.pid, "SIGSTOP");
-  }
-}
-
-/** A descriptor of the terminal that our process group has in the foreground. */
-function findTerminal(libc: Libc): number | null {
-  return [0, 1, 2].find((fd) => libc.getForegroundGroup(fd) === libc.ownGroup()) ?? null;
 }
 
 /** wait(2)'s status of a child that has ended, as a shell tells it: its exit code, or 128+n. */

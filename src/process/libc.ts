@@ -11,7 +11,7 @@ export type Libc = {
   /**
    * posix_spawn of a child that leads a process group of our session, with every signal at its default and none
    * blocked. It gets `descriptors` under their own numbers; with `terminal`, its group is that terminal's foreground
-   * one before its first instruction.
+   * one before its first instruction, where libc can do that (glibc 2.35).
    * @returns its pid, or the errno.
    */
   spawn(
@@ -30,11 +30,20 @@ export type Libc = {
   /** tcgetpgrp and tcsetpgrp; the latter from the background too, without a SIGTTOU. */
   getForegroundGroup(terminal: number): number;
   setForegroundGroup(terminal: number, group: number): number;
-  /** tcgetattr, null on failure; and tcsetattr(TCSANOW) with what it gave. */
+  /** tcgetattr, null on failure; and tcsetattr(TCSANOW) with what it gave, from the background too. */
   getTerminalState(terminal: number): Uint8Array | null;
   setTerminalState(terminal: number, state: Uint8Array): number;
-  /** getpgid(0). */
-  ownGroup(): number;
+  /** Runs `act`; signals that come meanwhile wait. What writes to a terminal from the background gets no SIGTTOU. */
+  withSignalsBlocked<T>(act: () => T): T;
+  /**
+   * kill(0, signal), with that signal's default action for us, which is to stop: returns when somebody has resumed us,
+   * or at once where the kernel sees nobody who could.
+   */
+  stopGroup(signal: number): void;
+  /** getpgid; 0 is our own process. */
+  getGroup(pid: number): number;
+  /** _exit: nothing of Node's is run any more. */
+  exitAtOnce(code: number): void;
   errno(): number;
 };
 
@@ -42,17 +51,24 @@ const F_SETFD = 2;
 const WNOHANG = 1;
 const WUNTRACED = 2;
 const SIG_SETMASK = 2;
+const TCSANOW = 0;
 
 // spawn.h, the same numbers in glibc and musl.
 const POSIX_SPAWN_SETPGROUP = 0x02;
 const POSIX_SPAWN_SETSIGDEF = 0x04;
 const POSIX_SPAWN_SETSIGMASK = 0x08;
 
-/** More than any of posix_spawnattr_t, posix_spawn_file_actions_t, sigset_t and struct termios takes (336, 80, 128, 60). */
+/**
+ * More than any of posix_spawnattr_t, posix_spawn_file_actions_t, sigset_t, struct sigaction and struct termios takes
+ * (336, 80, 128, 152, 60).
+ */
 const structSize = 512;
 
 /** Where glibc and musl keep the errno of the calling thread. */
 const errnoLocation = "__errno_location";
+
+/** Not `exit`, which runs what Node has registered for it. */
+const exitFunction = "_exit";
 
 /** What the kernel is about to read must not be collected: a pointer keeps nothing alive. */
 const pointedTo: unknown[] = [];
@@ -112,6 +128,8 @@ function bindLibc(): Libc | undefined {
     tcgetattr: { arguments: [int, "buffer"], return: int },
     tcsetattr: { arguments: [int, int, "buffer"], return: int },
     getpgid: { arguments: [int], return: int },
+    sigaction: { arguments: [int, "buffer", "buffer"], return: int },
+    [exitFunction]: { arguments: [int], return: "void" },
     [errnoLocation]: { arguments: [], return: "pointer" },
   });
   const status = struct();
@@ -130,8 +148,7 @@ function bindLibc(): Libc | undefined {
         POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK,
       );
       c.posix_spawn_file_actions_init(actions);
-      const foreground = terminal === null ? null : findForegroundAction();
-      if (terminal !== null) foreground?.(actions, terminal);
+      if (terminal !== null) findForegroundAction()?.(actions, terminal);
       // Node has marked them close-on-exec: a dup2 onto itself takes that away, in the child alone.
       for (const fd of descriptors) c.posix_spawn_file_actions_adddup2(actions, fd, fd);
       const pid = struct();
@@ -144,7 +161,6 @@ function bindLibc(): Libc | undefined {
         pointersTo(env),
       );
       if (errno !== 0) return { errno };
-      if (terminal !== null && foreground === null) c.tcsetpgrp(terminal, readInt(pid));
       return { pid: readInt(pid) };
     },
     waitForAny() {
@@ -154,24 +170,37 @@ function bindLibc(): Libc | undefined {
     },
     prctl: (option, value) => c.prctl(option, BigInt(value), 0n, 0n, 0n),
     getForegroundGroup: (terminal) => c.tcgetpgrp(terminal),
-    setForegroundGroup(terminal, group) {
-      const [all, before] = [struct(), struct()];
-      c.sigfillset(all);
-      c.pthread_sigmask(SIG_SETMASK, all, before);
-      const result = c.tcsetpgrp(terminal, group);
-      c.pthread_sigmask(SIG_SETMASK, before, all);
-      return result;
-    },
+    setForegroundGroup: (terminal, group) => withSignalsBlocked(() => c.tcsetpgrp(terminal, group)),
     getTerminalState(terminal) {
       const state = struct();
       return c.tcgetattr(terminal, state) === 0 ? state : null;
     },
-    setTerminalState: (terminal, state) => c.tcsetattr(terminal, 0, state),
-    ownGroup: () => c.getpgid(0),
+    setTerminalState: (terminal, state) =>
+      withSignalsBlocked(() => c.tcsetattr(terminal, TCSANOW, state)),
+    withSignalsBlocked,
+    stopGroup(signal) {
+      const [byDefault, handled] = [struct(), struct()];
+      c.sigaction(signal, byDefault, handled);
+      process.kill(0, signal);
+      c.sigaction(signal, handled, byDefault);
+    },
+    getGroup: (pid) => c.getpgid(pid),
+    exitAtOnce: (code) => c[exitFunction](code),
     errno: () => ffi.getInt32(c[errnoLocation]()),
   };
 
-  /** glibc 2.35 and newer; elsewhere the parent sets the group, and the child may be a moment too early. */
+  function withSignalsBlocked<T>(act: () => T): T {
+    const [all, before] = [struct(), struct()];
+    c.sigfillset(all);
+    c.pthread_sigmask(SIG_SETMASK, all, before);
+    try {
+      return act();
+    } finally {
+      c.pthread_sigmask(SIG_SETMASK, before, all);
+    }
+  }
+
+  /** glibc 2.35 and newer. */
   function findForegroundAction() {
     try {
       return lib.getFunction("posix_spawn_file_actions_addtcsetpgrp_np", {

@@ -18,6 +18,7 @@ export function createPlainChildren(): Children {
     start: (program, argv, env, inheritance) => start(program, argv, env, inheritance),
     // Nobody tells us of those that we have not started.
     descendantsLeft: () => false,
+    continued: () => false,
     end: () => {},
   };
 

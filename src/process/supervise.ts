@@ -47,7 +47,10 @@ export async function superviseProgram(
     // A log that nobody reads any more gives us a SIGPIPE of our own, within the next turn of the event loop.
     telling = true;
     setImmediate(() => setImmediate(() => (telling = false)));
-    log[level]({ event }, message);
+    const write = (): void => log[level]({ event }, message);
+    // The application has the terminal, and after `stty tostop` a line of ours would be a SIGTTOU without end.
+    if (libc === undefined) write();
+    else libc.withSignalsBlocked(write);
   };
   const supervision = superviseBy(
     { ...options, waitAll: options.waitAll && libc !== undefined },
@@ -71,6 +74,7 @@ export async function superviseProgram(
 
   // Before the child is started: a signal that comes meanwhile is delivered right after.
   const receive = (signal: NodeJS.Signals): void => {
+    if (signal === "SIGCONT" && children.continued()) return;
     if (signal !== "SIGPIPE" || !telling) supervision.receive(signal);
   };
   for (const signal of forwardedSignals) process.on(signal, receive);
