@@ -451,7 +451,7 @@ test("a line of the log is written under `stty tostop`, too", async () => {
   const terminal = startOnTerminal(["sh", "-c", `stty tostop; exec ${quote(start)}`]);
   const [, parent] = await terminal.shown(/under (\d+)/);
   process.kill(Number(parent), "SIGTERM");
-  await terminal.shown(/serving for/);
+  await terminal.shown(/serving until/);
   await terminal.shown(/leader: total/);
   expect(await terminal.ended).toBe(4);
 });
