@@ -9,16 +9,28 @@ import { startupSnapshot } from "node:v8";
 import { boot } from "./src/boot.ts";
 import { parseArguments } from "./src/cli.ts";
 import { exitCodes, Failure, signalExitCode, Stopped } from "./src/exit-codes.ts";
+import { printCurrent, printHeads, printHistory } from "./src/history.ts";
 import { createLog, printResult, writeTerminationMessage } from "./src/log.ts";
+import type { Context } from "./src/migrations/migrate.ts";
 import { chooseMode, describeLosses, execProgram } from "./src/process/exec.ts";
 import { findProgram } from "./src/process/find-program.ts";
 import { readInheritance } from "./src/process/inheritance.ts";
 import { catchSignals } from "./src/process/signals.ts";
 import { superviseProgram } from "./src/process/supervise.ts";
 import { dropPrivileges } from "./src/process/user.ts";
-import { readLogSettings, readSettings, type Settings } from "./src/settings.ts";
+import { readLogSettings, readSettings, type Command, type Settings } from "./src/settings.ts";
 import { mapStack } from "./src/source-map.ts";
 import { waitForHead } from "./src/wait.ts";
+
+type Commands<T> = Partial<Record<Command, (context: Context) => Promise<T>>>;
+/** What comes before the application; false where none is to be started. */
+const preparations: Commands<boolean> = { run: boot, migrate: boot, wait: waitForHead };
+/** What prints a result and is done; the exit code. */
+const reports: Commands<number> = {
+  current: printCurrent,
+  heads: printHeads,
+  history: printHistory,
+};
 
 async function main(): Promise<number> {
   const inheritance = readInheritance();
@@ -38,13 +50,15 @@ async function main(): Promise<number> {
       settings = { ...settings, env: dropPrivileges(settings.user, settings.env) };
     }
     const { command, app, env, cwd } = settings;
+    const report = reports[command];
+    if (report !== undefined) return await report({ settings, log, signals });
     const findApp = (name: string) => findProgram(name, { path: env["PATH"], cwd });
     const mode = chooseMode(settings.mode, inheritance);
     // Better now than after the migration; but a setup step may yet bring the program.
     if (app !== null && settings.setup.length === 0 && !settings.dryRun) findApp(app[0]);
 
-    const prepare = { run: boot, migrate: boot, wait: waitForHead, supervise: null }[command];
-    if (prepare !== null && !(await prepare({ settings, log, signals }))) return 0;
+    const prepare = preparations[command];
+    if (prepare !== undefined && !(await prepare({ settings, log, signals }))) return 0;
     if (app === null) return 0;
 
     const program = findApp(app[0]);

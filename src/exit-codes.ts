@@ -16,6 +16,7 @@ export const exitCodes = {
   "multiple-heads": 83,
   "not-at-head": 84,
   "lock-lost": 85,
+  "cannot-tell": 86,
   "migration-timeout": 124,
   "not-executable": 126,
   "not-found": 127,

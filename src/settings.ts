@@ -21,7 +21,7 @@ import type { SuperviseOptions } from "./process/supervision.ts";
 /** A command, split into words; never empty. */
 export type Words = readonly [string, ...string[]];
 
-export type Command = "run" | "migrate" | "wait" | "supervise";
+export type Command = "run" | "migrate" | "wait" | "supervise" | "current" | "heads" | "history";
 
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
 type DatabaseSetting =
@@ -50,6 +50,8 @@ export interface Settings {
   readonly supervise: SuperviseOptions;
   readonly user: string | null;
   readonly dryRun: boolean;
+  /** All that `current`, `heads` and `history` know. */
+  readonly verbose: boolean;
   readonly logFormat: LogFormat;
   readonly logLevel: LogLevel;
   readonly cwd: string;
@@ -73,6 +75,9 @@ export interface SettingRow {
 const defaultApp = "uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2";
 
 const databaseCommands = ["run", "migrate", "wait"] as const;
+const listingCommands = ["current", "heads", "history"] as const;
+/** Those that read what the migration command would read. */
+const readingCommands = [...databaseCommands, ...listingCommands] as const;
 /** Those that start an APP. */
 const startingCommands = ["run", "wait", "supervise"] as const;
 
@@ -81,14 +86,14 @@ export const settingTable = {
     flags: "--migrate <command>",
     variable: "ENTRYPOINT_MIGRATE",
     initial: "alembic upgrade head",
-    commands: databaseCommands,
+    commands: readingCommands,
     help: "the migration command, split into words as a shell would; empty means none",
   },
   noMigrate: {
     flags: "--no-migrate",
     variable: null,
     initial: null,
-    commands: databaseCommands,
+    commands: readingCommands,
     help: "run no migration",
   },
   setup: {
@@ -103,7 +108,7 @@ export const settingTable = {
     flags: "--database-url <url>",
     variable: "DATABASE_URL",
     initial: null,
-    commands: databaseCommands,
+    commands: readingCommands,
     help: "SQLAlchemy or libpq form; else sqlalchemy.url of the Alembic config, else PGHOST and its kin",
   },
   waitTimeout: {
@@ -138,7 +143,7 @@ export const settingTable = {
     flags: "--version-table <[schema.]name>",
     variable: "ENTRYPOINT_VERSION_TABLE",
     initial: null,
-    commands: databaseCommands,
+    commands: readingCommands,
     help: "the version table, when env.py names it in code",
   },
   versions: {
@@ -146,7 +151,7 @@ export const settingTable = {
     variable: "ENTRYPOINT_VERSIONS",
     initial: null,
     repeatable: true,
-    commands: databaseCommands,
+    commands: readingCommands,
     help: "a folder of revisions, when env.py names it in code (the variable: separated by ':')",
   },
   onAhead: {
@@ -233,6 +238,13 @@ export const settingTable = {
     initial: null,
     commands: databaseCommands,
     help: "print what would happen, and why; touch nothing",
+  },
+  verbose: {
+    flags: "--verbose",
+    variable: null,
+    initial: null,
+    commands: listingCommands,
+    help: "current, heads, history: print all that is known of each revision",
   },
   logFormat: {
     flags: "--log-format <json|pretty|auto>",
@@ -367,19 +379,24 @@ export function readSettings(
   ) {
     problems.push("--migrate and --no-migrate: given both; allowed: one of them");
   }
-  if ((command === "migrate" || command === "wait") && noMigrate) {
-    const use = command === "wait" ? " to say what is waited for" : "";
+  if (command !== "run" && command !== "supervise" && noMigrate) {
+    const uses: Partial<Record<Command, string>> = {
+      migrate: "",
+      wait: " to say what is waited for",
+    };
+    const use = uses[command] ?? " to say where the revisions are";
     problems.push(
       `entrypoint ${command}: no migration command is left${use}; allowed: one that is not empty`,
     );
   }
-  if (command === "migrate" && invocation.app.length > 0) {
-    complain("entrypoint migrate", invocation.app.join(" "), "no APP, since none is started");
+  const starting = (startingCommands as readonly Command[]).includes(command);
+  if (!starting && invocation.app.length > 0) {
+    complain(`entrypoint ${command}`, invocation.app.join(" "), "no APP, since none is started");
   }
 
   let app: Words | null = null;
   const [program, ...rest] = invocation.app;
-  if (command !== "migrate" && program !== undefined) app = [program, ...rest];
+  if (starting && program !== undefined) app = [program, ...rest];
   else if (command === "run") {
     const variable = inherited["ENTRYPOINT_APP"];
     try {
@@ -443,6 +460,7 @@ export function readSettings(
     supervise,
     user: read<string | null>("user", notEmpty("NAME or NAME:GROUP"), null),
     dryRun: flags.dryRun === true,
+    verbose: flags.verbose === true,
     logFormat: read("logFormat", oneOf(logFormats), "auto"),
     logLevel: read("logLevel", oneOf(logLevels), "info"),
     cwd,

@@ -8,6 +8,7 @@ import { Failure, Stopped } from "./exit-codes.ts";
 import { readHistory, type History } from "./migrations/alembic/inspect.ts";
 import { recogniseCommand } from "./migrations/command.ts";
 import type { Context } from "./migrations/migrate.ts";
+import { unlessStopped } from "./process/signals.ts";
 import { describeState, type State } from "./migrations/state.ts";
 
 /** What the files say that the migration command would read. */
@@ -62,6 +63,31 @@ export async function openConnection(
     stop: signals.stop,
     log,
   });
+}
+
+/** For those who wait for nothing: how long the database has to answer. */
+const answerTimeoutMs = 3_000;
+
+/** Asks over a connection that is closed afterwards. Throws Failure "database-unavailable" where no answer comes. */
+export async function askOnce<T>(
+  { signals }: Context,
+  connection: Connection,
+  ask: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const patience = AbortSignal.timeout(answerTimeoutMs);
+  const stop = AbortSignal.any([signals.stop, patience]);
+  try {
+    return await unlessStopped(stop, ask(connection));
+  } catch (error) {
+    if (error !== patience.reason) throw explainDatabaseError(error, connection);
+    throw new Failure(
+      "database-unavailable",
+      `the database has not answered a query for ${answerTimeoutMs / 1000} s`,
+      { hint: "look for a session that locks the version table, or at the network", cause: error },
+    );
+  } finally {
+    if (!stop.aborted) await connection.close();
+  }
 }
 
 /** What the server says against one of our own statements is for the user to mend, and no internal error. */

@@ -133,6 +133,31 @@ export async function waitForDatabase(
   }
 }
 
+/** A single try in `timeoutMs`, for who waits for nothing. Throws Failure("database-unavailable"). */
+export async function connectAtOnce(
+  address: DatabaseAddress,
+  { timeoutMs, stop }: { timeoutMs: number; stop: AbortSignal },
+): Promise<Connection> {
+  // Several hosts, or a try with TLS and one without, may each take that long: the whole may not.
+  const patience = AbortSignal.timeout(timeoutMs);
+  try {
+    const tries = connect(address, { timeoutMs });
+    return await unlessStopped(AbortSignal.any([stop, patience]), tries);
+  } catch (error) {
+    if (stop.aborted) throw stop.reason;
+    if (error instanceof BadUrl) {
+      throw new Failure("bad-settings", `the database URL: ${error.message}`, { cause: error });
+    }
+    const reason = error === patience.reason ? `no answer in ${timeoutMs / 1000} s` : null;
+    throw unavailable(
+      address,
+      reason ?? describeError(error),
+      error,
+      "check that the database is started, and the URL",
+    );
+  }
+}
+
 function unavailable(
   address: DatabaseAddress,
   what: string,
@@ -279,9 +304,14 @@ async function isStandby(client: pg.Client): Promise<boolean> {
 }
 
 /** Whether a transaction pooler is in between: PgBouncer greets with a process id of its own making. */
-export async function isPooled({ client }: Connection): Promise<boolean> {
-  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
-  return rows[0]?.pid !== (client as unknown as { processID: number | null }).processID;
+export async function isPooled(connection: Connection): Promise<boolean> {
+  const { rows } = await connection.client.query<{ pid: number }>("select pg_backend_pid() as pid");
+  return rows[0]?.pid !== greetedPid(connection);
+}
+
+/** The process id with which the server, or what is in front of it, has greeted. */
+function greetedPid({ client }: Connection): number | null {
+  return (client as unknown as { processID: number | null }).processID;
 }
 
 /** `passing` is waited for; `refused` has to be mended by somebody. */

@@ -2,6 +2,7 @@
 // would take them. Guarantees: a command is "alembic" only if every word of it is understood;
 // everything else is run as it is, and never skipped.
 
+import type { Words } from "../settings.ts";
 import type { Target } from "./state.ts";
 
 export type MigrationCommand =
@@ -91,6 +92,30 @@ export function recogniseCommand(words: readonly string[]): MigrationCommand {
     default:
       return opaque(`${program} is not Alembic`);
   }
+}
+
+/**
+ * The words that ask the same Alembic something else, `alembic -c a.ini history` of `alembic -c a.ini upgrade head`;
+ * null unless `words` are understood.
+ */
+export function askAlembic(
+  words: readonly string[],
+  verb: "current" | "heads" | "history",
+  options: readonly string[],
+): Words | null {
+  const command = recogniseCommand(words);
+  if (command.kind === "opaque") return null;
+  // The word upgrade and its one revision are the last two; click has options around them.
+  const before =
+    command.layout === "alembic"
+      ? words.slice(0, -2)
+      : words.slice(0, words.indexOf("upgrade", words.indexOf("db")));
+  const directory = command.directory === null ? [] : ["--directory", command.directory];
+  // `upgrade` alone has an -x of its own: the others take it from the group.
+  const late = command.xArguments.filter((each) => !before.some((word) => word.endsWith(each)));
+  const xArguments = late.flatMap((each) => ["-x", each]);
+  const [program, ...rest] = [...before, ...xArguments, verb, ...directory, ...options];
+  return program === undefined ? null : [program, ...rest];
 }
 
 function recognisePython(words: readonly string[]): MigrationCommand {

@@ -10,6 +10,10 @@ export interface Revision {
   readonly branchLabels: readonly string[];
   /** `branch_labels` is there, but only Python could tell what it holds. */
   readonly labelsUnknown?: boolean;
+  /** The docstring, without the white space around it; empty if there is none. */
+  readonly doc?: string;
+  /** Only Python could tell what its docstring holds: versions of it differ, or code changes it. */
+  readonly docUnknown?: boolean;
   /** Absolute path of the file. */
   readonly path: string;
 }

@@ -10,6 +10,10 @@ export interface RevisionFile {
   id: string;
   /** The one before, unless given. */
   down?: string | readonly string[] | null;
+  dependsOn?: string;
+  label?: string;
+  /** The docstring as it stands in the file. */
+  doc?: string;
   /** Statements of upgrade(), one a line. */
   upgrade?: string;
 }
@@ -43,21 +47,70 @@ export function createProject(
   );
   writeFileSync(join(directory, "migrations", "env.py"), options.env ?? environment);
   let previous: string | null = null;
-  for (const { id, down, upgrade } of revisions) {
+  for (const { id, down, dependsOn, label, doc, upgrade } of revisions) {
     const parent: unknown = down === undefined ? previous : down;
     const literal = parent === null ? "None" : JSON.stringify(parent);
+    const more = [
+      ...(dependsOn === undefined ? [] : [`depends_on = "${dependsOn}"\n`]),
+      ...(label === undefined ? [] : [`branch_labels = ("${label}",)\n`]),
+    ].join("");
     const body = (upgrade ?? `op.execute("create table t_${id} (id int)")`)
       .split("\n")
       .map((line) => `    ${line}`)
       .join("\n");
     writeFileSync(
       join(versions, `${id}.py`),
-      `import os, sys, time\nfrom alembic import op\n\nrevision = "${id}"\ndown_revision = ${literal}\n\ndef upgrade():\n${body}\n\ndef downgrade():\n    pass\n`,
+      `${doc === undefined ? "" : `"""${doc}"""\n`}import os, sys, time\nfrom alembic import op\n\nrevision = "${id}"\ndown_revision = ${literal}\n${more}\ndef upgrade():\n${body}\n\ndef downgrade():\n    pass\n`,
     );
     previous = id;
   }
   return directory;
 }
+
+/** What Alembic's own template writes at the head of a revision. */
+function templateDoc(message: string, id: string, revises: string): string {
+  return `${message}\n\nRevision ID: ${id}\nRevises: ${revises}\nCreate Date: 2026-11-23 10:00:00.000000\n\n`;
+}
+
+/** Histories of every shape, each told by real Alembic and by entrypoint in several tests. */
+export const histories = {
+  linear: [
+    { id: "a1", doc: templateDoc("create users", "a1", "") },
+    { id: "b2", doc: templateDoc("add titles; with 'quotes' and Ümläute", "b2", "a1") },
+    { id: "c3", doc: "drop what nobody\nreads any more\n\n  - why\n" },
+    { id: "d4" },
+  ],
+  merged: [
+    { id: "a1", doc: "root" },
+    { id: "b2", doc: "left" },
+    { id: "c3", down: "a1", doc: "right" },
+    { id: "c4", doc: "more on the right" },
+    { id: "d5", down: ["b2", "c4"], doc: "merge" },
+    { id: "e6" },
+  ],
+  depending: [
+    { id: "a1", label: "blog" },
+    { id: "a2", doc: "needs the shop", dependsOn: "b2" },
+    { id: "b1", down: null, label: "shop" },
+    { id: "b2", doc: "a product" },
+  ],
+  "several heads": [{ id: "a1" }, { id: "b2" }, { id: "c3", down: "a1" }],
+} satisfies Record<string, readonly RevisionFile[]>;
+
+/** A revision whose id only Python can tell, after `down`. */
+export function addComputedRevision(directory: string, id: string, down: string): void {
+  const [first, ...rest] = id;
+  writeFileSync(
+    join(directory, "migrations", "versions", `${id}.py`),
+    `"""computed"""\nfrom alembic import op\nrevision = "${first}" + "${rest.join("")}"\ndown_revision = "${down}"\n\ndef upgrade():\n    op.execute("create table t_${id} (id int)")\n`,
+  );
+}
+
+/** An env.py with a version table, which here only Python can tell. */
+export const computedTable = environment.replace(
+  "target_metadata=None",
+  'target_metadata=None, version_table="blog" + "_versions"',
+);
 
 /** A directory with an `alembic` that only writes a mark, first on PATH. */
 export function shadowAlembic(): { env: Record<string, string>; mark: string } {

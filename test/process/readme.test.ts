@@ -46,6 +46,12 @@ const expectations: Readonly<Record<string, Expected>> = {
     ],
     absent: migrated,
   },
+  // The database is empty.
+  "node ../../dist/entrypoint.js current": { absent: ["000"] },
+  "node ../../dist/entrypoint.js heads": { stdout: [`${head} (head)`] },
+  "node ../../dist/entrypoint.js history --verbose": {
+    stdout: [`Rev: ${head} (head)`, "Parent: <base>", "Path: /"],
+  },
   "node ../../dist/entrypoint.js uvicorn --version": { stderr: started, stdout: uvicorn },
   "node ../../dist/entrypoint.js -- uvicorn --version": { stderr: started, stdout: uvicorn },
   'node ../../dist/entrypoint.js --setup "alembic current" uvicorn --version': {

@@ -166,7 +166,7 @@ test("supervise takes its own options and an application, after -- or not", () =
   expect(invocationOf("supervise")).toEqual({ command: "supervise", flags: {}, app: [] });
 });
 
-test.each(["status", "current", "heads", "history", "downgrade", "lint", "backfill", "freeze"])(
+test.each(["status", "downgrade", "lint", "backfill", "freeze"])(
   "64: %s is planned, and not taken for an application",
   (word) => {
     const { code, message, hint } = failureOf(word);
@@ -238,4 +238,18 @@ test("supervise --help prints the command's own options", () => {
 
 test.each(["--version", "-V"])("%s prints the version", (word) => {
   expect(printedBy(word)).toBe("1.2.3\n");
+});
+
+test("current, heads and history have the options that they read", () => {
+  expect(invocationOf("--versions", "v", "history", "--verbose")).toEqual({
+    command: "history",
+    flags: { versions: ["v"], verbose: true },
+    app: [],
+  });
+  for (const word of ["current", "heads", "history"]) {
+    const text = printedBy(word, "--help");
+    expect(text).toContain(`entrypoint ${word} [options]`);
+    expect(text).toContain("--database-url");
+    expect(text).not.toContain("--wait-timeout");
+  }
 });

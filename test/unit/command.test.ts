@@ -1,7 +1,7 @@
 // The migration command in the ways that people write it: what Alembic would do, or the reason why it cannot be told.
 
 import { expect, test } from "vitest";
-import { recogniseCommand } from "../../src/migrations/command.ts";
+import { askAlembic, recogniseCommand } from "../../src/migrations/command.ts";
 
 const words = (text: string) => text.split(" ");
 
@@ -127,3 +127,24 @@ test.each([
     reason: expect.stringContaining(reason) as string,
   });
 });
+
+test.each([
+  ["alembic upgrade head", "alembic history --verbose"],
+  [
+    "uv run alembic -n upgrade -x a=b upgrade heads",
+    "uv run alembic -n upgrade -x a=b history --verbose",
+  ],
+  ["python -m alembic -c a.ini upgrade a1b2", "python -m alembic -c a.ini history --verbose"],
+  ["flask --app blog db upgrade", "flask --app blog db history --verbose"],
+  ["flask db upgrade -d db -x a=b head", "flask db -x a=b history --directory db --verbose"],
+  ["flask db -x a=b upgrade", "flask db -x a=b history --verbose"],
+])("%s is asked by %s", (command, question) => {
+  expect(askAlembic(words(command), "history", ["--verbose"])).toEqual(words(question));
+});
+
+test.each(["sh -c alembic", "make migrate", "alembic upgrade +1"])(
+  "nobody is asked for %s",
+  (command) => {
+    expect(askAlembic(words(command), "heads", [])).toBeNull();
+  },
+);

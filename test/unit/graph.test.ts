@@ -3,7 +3,13 @@
 
 import { expect, test } from "vitest";
 
-import { buildGraph, type Graph, resolveState } from "../../src/migrations/alembic/graph.ts";
+import {
+  buildGraph,
+  findCurrent,
+  type Graph,
+  listNewestFirst,
+  resolveState,
+} from "../../src/migrations/alembic/graph.ts";
 import type { Revision } from "../../src/migrations/state.ts";
 
 function make(id: string, down: readonly string[] = [], more: Partial<Revision> = {}): Revision {
@@ -161,4 +167,24 @@ test("a history of twenty thousand revisions is walked without recursion", () =>
   const state = resolveState(graphOf(...many), { kind: "head" }, ["r9999"], true);
   expect(state).toMatchObject({ state: "behind" });
   expect("pending" in state ? state.pending.length : 0).toBe(10_000);
+});
+
+test("the newest revisions come first, and each before all that it waits for", () => {
+  expect(listNewestFirst(linear)).toEqual(["c3", "b2", "a1"]);
+  const merged = graphOf(
+    make("a1"),
+    make("b2", ["a1"]),
+    make("c3", ["a1"]),
+    make("d4", ["b2", "c3"]),
+    make("e5", ["a1"], { dependsOn: ["d4"] }),
+  );
+  expect(listNewestFirst(merged)).toEqual(["e5", "d4", "b2", "c3", "a1"]);
+});
+
+test("current is the last of each branch, with what came as a dependency", () => {
+  const graph = graphOf(make("a1"), make("a2", ["a1"], { dependsOn: ["b1"] }), make("b1"));
+  expect(findCurrent(graph, ["a2"])).toEqual({ kind: "found", ids: ["a2", "b1"] });
+  expect(findCurrent(graph, ["a1", "a2"])).toEqual({ kind: "found", ids: ["a2", "b1"] });
+  expect(findCurrent(graph, [])).toEqual({ kind: "found", ids: [] });
+  expect(findCurrent(graph, ["zz"])).toEqual({ kind: "unknown", rows: ["zz"] });
 });

@@ -160,3 +160,23 @@ test("a large file is read whole, and in good time", () => {
   expect(filler.length).toBeGreaterThan(650_000);
   expect(read(`revision = 'y'\n${filler}revision = 'x'\n`)["revision"]).toEqual(x);
 });
+
+test.for<[string, string, boolean]>([
+  ["revision = 'x'", "", true],
+  ['"""one\n\ntwo\n"""\nrevision = "x"', "one\n\ntwo", true],
+  ["# a comment\n'one' ' two'; revision = 'x'", "one two", true],
+  [String.raw`'it\'s \x41'`, "it's A", true],
+  ["r'''\\d'''", "\\d", true],
+  ["('one')", "one", true],
+  ["import os\n'''no'''", "", true],
+  ["f'no'", "", true],
+  ["b'no'", "", true],
+  ["x = 'no'", "", true],
+  // Only Python knows the name; and it changes the next two from 3.13 on.
+  [String.raw`'\N{BULLET}'`, "", false],
+  ["'''one\n\n    two\n    '''", "one\n\n    two", false],
+  ["'''one\ttwo'''", "one\ttwo", false],
+  ["'one'\n__doc__ = 'two'", "one", false],
+])("the docstring of %j", ([source, text, certain]) => {
+  expect(readVariables(Buffer.from(source))).toMatchObject({ doc: { text, certain } });
+});

@@ -67,6 +67,7 @@ test("without a word the settings do what entrypoint.sh does", () => {
     },
     user: null,
     dryRun: false,
+    verbose: false,
     logFormat: "auto",
     logLevel: "info",
     cwd: "/srv",
@@ -630,3 +631,21 @@ test("the log's settings are known even where others are wrong", () => {
   expect(readLogSettings({}, env)).toEqual({ format: "json", level: "info" });
   expect(readLogSettings({ logLevel: "debug" }, env)).toEqual({ format: "json", level: "debug" });
 });
+
+test.each(["current", "heads", "history"] as const)(
+  "%s reads what a migration would read, and starts nothing",
+  (command) => {
+    const env = {
+      ENTRYPOINT_APP: "'",
+      ENTRYPOINT_WAIT_TIMEOUT: "junk",
+      ENTRYPOINT_MIGRATE: "flask db upgrade",
+    };
+    const settings = readSettings({ command, flags: {}, app: [] }, env, "/srv");
+    expect(settings).toMatchObject({ app: null, migrate: ["flask", "db", "upgrade"] });
+    const wrong = { command, flags: { noMigrate: true }, app: ["uvicorn"] } as const;
+    expect(failureOf(() => readSettings(wrong, {}, "/srv")).details["problems"]).toEqual([
+      `entrypoint ${command}: no migration command is left to say where the revisions are; allowed: one that is not empty`,
+      `entrypoint ${command}: given "uvicorn"; allowed: no APP, since none is started`,
+    ]);
+  },
+);

@@ -151,15 +151,10 @@ export function resolveState(
       else return cannotTellState(`the target ${target.id}: ${found.reason}`);
     }
   }
-  const applied = new Map<string, string>();
-  const unknown: string[] = [];
-  for (const row of rows) {
-    const found = findRevision(graph, row);
-    if (found.kind === "found") applied.set(found.id, row);
-    else if (found.kind === "unknown") unknown.push(row);
-    else return cannotTellState(`the version table's row ${JSON.stringify(row)}: ${found.reason}`);
-  }
-  if (unknown.length > 0) return { state: "ahead", ...known, unknown };
+  const found = findRows(graph, rows);
+  if (found.kind === "cannot-tell") return cannotTellState(found.reason);
+  if (found.kind === "unknown") return { state: "ahead", ...known, unknown: found.rows };
+  const { applied } = found;
   const overlap = findOverlap(graph, [...applied.keys()]);
   if (overlap !== null) {
     const [ancestor, descendant] = overlap;
@@ -172,6 +167,55 @@ export function resolveState(
   const pending = listPending(graph, targets, findAncestors(graph, applied.keys()));
   if (pending.length === 0) return { state: "current", ...known };
   return { state: rows.length === 0 && userTables ? "unstamped" : "behind", ...known, pending };
+}
+
+type FoundRows =
+  /** The row of each applied revision, by its id. */
+  | { readonly kind: "found"; readonly applied: ReadonlyMap<string, string> }
+  /** The rows that no file has. */
+  | { readonly kind: "unknown"; readonly rows: readonly string[] }
+  | { readonly kind: "cannot-tell"; readonly reason: string };
+
+/** The revisions that the version table's rows name. */
+function findRows(graph: Graph, rows: readonly string[]): FoundRows {
+  const applied = new Map<string, string>();
+  const unknown: string[] = [];
+  for (const row of rows) {
+    const found = findRevision(graph, row);
+    if (found.kind === "found") applied.set(found.id, row);
+    else if (found.kind === "unknown") unknown.push(row);
+    else return cannotTell(`the version table's row ${JSON.stringify(row)}: ${found.reason}`);
+  }
+  if (unknown.length > 0) return { kind: "unknown", rows: unknown };
+  return { kind: "found", applied };
+}
+
+/** What `alembic current` shows: the last applied revision of each branch, those that came as a dependency included. */
+export function findCurrent(
+  graph: Graph,
+  rows: readonly string[],
+):
+  | { readonly kind: "found"; readonly ids: readonly string[] }
+  | Exclude<FoundRows, { kind: "found" }> {
+  const found = findRows(graph, rows);
+  if (found.kind !== "found") return found;
+  const all = findAncestors(graph, found.applied.keys());
+  const followed = new Set([...all].flatMap((id) => graph.revisions.get(id)?.downRevisions ?? []));
+  return {
+    kind: "found",
+    ids: listNewestFirst(graph).filter((id) => all.has(id) && !followed.has(id)),
+  };
+}
+
+/** All revisions, each before all that it waits for. */
+export function listNewestFirst(graph: Graph): string[] {
+  const parents = new Map([...graph.parents].map(([id, above]) => [id, above.toReversed()]));
+  const oldestFirst = listPending(
+    { ...graph, parents },
+    graph.realHeads.toReversed(),
+    new Set<string>(),
+  );
+  return oldestFirst.toReversed();
 }
 
 type Found =

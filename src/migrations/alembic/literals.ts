@@ -24,8 +24,19 @@ export const variableNames = ["revision", "down_revision", "branch_labels", "dep
 type VariableName = (typeof variableNames)[number];
 type Variables = Readonly<Record<VariableName, Variable>>;
 
+interface Docstring {
+  /** Empty if there is none. */
+  readonly text: string;
+  /** False where versions of Python differ in it, or where only Python could tell. */
+  readonly certain: boolean;
+}
+
 export type VariablesAnswer =
-  | { readonly kind: "known"; readonly variables: Variables }
+  | {
+      readonly kind: "known";
+      readonly variables: Variables;
+      readonly doc: Docstring;
+    }
   | { readonly kind: "cannot-tell"; readonly reason: string };
 
 // A file without these words cannot reach its module's names from inside a function.
@@ -60,11 +71,34 @@ export function readVariables(source: Uint8Array): VariablesAnswer {
         reason: "its ids are not ASCII, and its encoding is not UTF-8",
       };
     }
-    return { kind: "known", variables };
+    const { text, certain } = readDocstring(tokens.lines);
+    const touched = decoded.text.includes("__doc__") || (!decoded.exact && isWide(text));
+    return { kind: "known", variables, doc: { text, certain: certain && !touched } };
   } catch (error) {
     if (!(error instanceof CannotTell)) throw error;
     return { kind: "cannot-tell", reason: error.message };
   }
+}
+
+/** The string that is the first statement. */
+function readDocstring(lines: readonly Line[]): Docstring {
+  const none: Docstring = { text: "", certain: true };
+  const first = lines[0];
+  const statement = stripParentheses(splitAt(first?.tokens ?? [], ";")[0] ?? []);
+  if (first?.indent !== 0 || statement.length === 0) return none;
+  if (statement.some(({ kind, text }) => kind !== "string" || /^\w*[bft]\w*['"]/i.test(text))) {
+    return none;
+  }
+  const doc = joinStrings(statement);
+  if (doc?.kind !== "string") return { text: "", certain: false };
+  const text = doc.value.trim();
+  // Python 3.13 takes tabs and a common indentation out of it.
+  const below = doc.value
+    .split("\n")
+    .slice(1)
+    .filter((line) => line.trim() !== "");
+  const indented = below.length > 0 && below.every((line) => line.startsWith(" "));
+  return { text, certain: !indented && !text.includes("\t") };
 }
 
 function hasWideCharacter(variable: Variable): boolean {
@@ -74,7 +108,11 @@ function hasWideCharacter(variable: Variable): boolean {
       : variable.kind === "sequence"
         ? variable.items
         : [];
-  return strings.some((each) => /[^\n\r\t -~]/.test(each));
+  return strings.some(isWide);
+}
+
+function isWide(text: string): boolean {
+  return /[^\n\r\t -~]/.test(text);
 }
 
 type Bindings = Record<VariableName, Variable>;

@@ -202,6 +202,8 @@ function readRevision(path: string, real: string): Revision {
     dependsOn,
     branchLabels: labels,
     ...(branch_labels.kind === "unknown" ? { labelsUnknown: true } : {}),
+    doc: answer.doc.text,
+    ...(answer.doc.certain ? {} : { docUnknown: true }),
     path: real,
   };
 }
