@@ -20,6 +20,7 @@ import { superviseProgram } from "./src/process/supervise.ts";
 import { dropPrivileges } from "./src/process/user.ts";
 import { readLogSettings, readSettings, type Command, type Settings } from "./src/settings.ts";
 import { mapStack } from "./src/source-map.ts";
+import { printStatus } from "./src/status.ts";
 import { waitForHead } from "./src/wait.ts";
 
 type Commands<T> = Partial<Record<Command, (context: Context) => Promise<T>>>;
@@ -27,6 +28,7 @@ type Commands<T> = Partial<Record<Command, (context: Context) => Promise<T>>>;
 const preparations: Commands<boolean> = { run: boot, migrate: boot, wait: waitForHead };
 /** What prints a result and is done; the exit code. */
 const reports: Commands<number> = {
+  status: printStatus,
   current: printCurrent,
   heads: printHeads,
   history: printHistory,

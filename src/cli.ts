@@ -24,13 +24,15 @@ const commands: Readonly<Record<CommandName, string>> = {
   migrate: "the same without an APP: exit 0 once the database is at head",
   supervise: "no database: starts APP and does PID 1's duties for it",
   wait: "never migrates: waits until the database is at head, then becomes APP, or exits 0 without one",
+  status:
+    "where the database stands, and who is at work; exit 0 at head, 3 pending, else the state's code",
   current: "the database's revisions, as alembic current prints them",
   heads: "the last revisions, as alembic heads prints them",
   history: "all revisions, as alembic history prints them",
 };
 
 // Taken as an APP, one of these would migrate the database before it turns out not to be found.
-const plannedCommands = ["status", "downgrade", "lint", "backfill", "freeze"];
+const plannedCommands = ["downgrade", "lint", "backfill", "freeze"];
 
 /** `argv` without the runtime's two words. Throws Failure("bad-settings"). */
 export function parseArguments(argv: readonly string[]): Parsed {
@@ -141,6 +143,7 @@ const usages: Readonly<Record<Scope, string>> = {
   migrate: "[options]",
   wait: "[options] [--] [APP [ARG...]]",
   supervise: "[options] [--] APP [ARG...]",
+  status: "[options]",
   current: "[options]",
   heads: "[options]",
   history: "[options]",

@@ -12,6 +12,7 @@ export const exitCodes = {
   "internal-error": 70,
   "lock-timeout": 75,
   ahead: 80,
+  unstamped: 81,
   overlapping: 82,
   "multiple-heads": 83,
   "not-at-head": 84,

@@ -21,7 +21,15 @@ import type { SuperviseOptions } from "./process/supervision.ts";
 /** A command, split into words; never empty. */
 export type Words = readonly [string, ...string[]];
 
-export type Command = "run" | "migrate" | "wait" | "supervise" | "current" | "heads" | "history";
+export type Command =
+  | "run"
+  | "migrate"
+  | "wait"
+  | "supervise"
+  | "status"
+  | "current"
+  | "heads"
+  | "history";
 
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
 type DatabaseSetting =
@@ -50,6 +58,8 @@ export interface Settings {
   readonly supervise: SuperviseOptions;
   readonly user: string | null;
   readonly dryRun: boolean;
+  /** The result of `status` for machines. */
+  readonly json: boolean;
   /** All that `current`, `heads` and `history` know. */
   readonly verbose: boolean;
   readonly logFormat: LogFormat;
@@ -77,7 +87,7 @@ const defaultApp = "uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2"
 const databaseCommands = ["run", "migrate", "wait"] as const;
 const listingCommands = ["current", "heads", "history"] as const;
 /** Those that read what the migration command would read. */
-const readingCommands = [...databaseCommands, ...listingCommands] as const;
+const readingCommands = [...databaseCommands, "status", ...listingCommands] as const;
 /** Those that start an APP. */
 const startingCommands = ["run", "wait", "supervise"] as const;
 
@@ -238,6 +248,13 @@ export const settingTable = {
     initial: null,
     commands: databaseCommands,
     help: "print what would happen, and why; touch nothing",
+  },
+  json: {
+    flags: "--json",
+    variable: null,
+    initial: null,
+    commands: ["status"],
+    help: "status: print one JSON object",
   },
   verbose: {
     flags: "--verbose",
@@ -460,6 +477,7 @@ export function readSettings(
     supervise,
     user: read<string | null>("user", notEmpty("NAME or NAME:GROUP"), null),
     dryRun: flags.dryRun === true,
+    json: flags.json === true,
     verbose: flags.verbose === true,
     logFormat: read("logFormat", oneOf(logFormats), "auto"),
     logLevel: read("logLevel", oneOf(logLevels), "info"),

@@ -31,15 +31,21 @@ export const sessionColumns = `
 
 /** Sessions for which the backends named `application` wait. */
 export async function findBlockers(client: pg.Client, application: string): Promise<Session[]> {
-  const { rows } = await client.query<Session>(`
+  const { rows } = await client.query<Session>(
+    blockersQuery(`m.application_name = ${client.escapeLiteral(application)}`),
+  );
+  return rows;
+}
+
+/** Selects the sessions for which others wait, those `m` of pg_stat_activity that are `waiting`. */
+export function blockersQuery(waiting: string): string {
+  return `
     select ${sessionColumns}
     from pg_stat_activity a
     where a.pid in (
       select unnest(pg_blocking_pids(m.pid)) from pg_stat_activity m
-      where m.datname = current_database() and m.application_name = ${client.escapeLiteral(application)}
-        and m.wait_event_type = 'Lock')
-    order by a.pid`);
-  return rows;
+      where m.datname = current_database() and ${waiting} and m.wait_event_type = 'Lock')
+    order by a.pid`;
 }
 
 /** Backends of a migration that entrypoint started, wherever it is now. Ask while holding the lock: then they are orphans. */

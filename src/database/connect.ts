@@ -310,7 +310,7 @@ export async function isPooled(connection: Connection): Promise<boolean> {
 }
 
 /** The process id with which the server, or what is in front of it, has greeted. */
-function greetedPid({ client }: Connection): number | null {
+export function greetedPid({ client }: Connection): number | null {
   return (client as unknown as { processID: number | null }).processID;
 }
 

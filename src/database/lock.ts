@@ -106,16 +106,24 @@ export async function acquireMigrationLock(
 
 /** Who holds the migration lock of this database, and since when, or null. */
 export async function findLockHolder(client: pg.Client): Promise<Session | null> {
-  const { rows } = await client.query<Session & { lockedForSeconds: number | null }>(`
+  const { rows } = await client.query<HolderRow>(lockHolderQuery);
+  return toHolder(rows[0]);
+}
+
+/** Selects the row of the migration lock's holder. */
+export const lockHolderQuery = `
     select ${sessionColumns},
       round(extract(epoch from clock_timestamp()
         - substring(a.application_name from '[0-9-]{10}T[0-9:]{8}Z$')::timestamptz))::int as "lockedForSeconds"
     from pg_locks l join pg_stat_activity a using (pid)
     where l.locktype = 'advisory' and l.granted and l.objsubid = 1
       and l.database = (select oid from pg_database where datname = current_database())
-      and (l.classid::bigint << 32) | l.objid::bigint = ${migrationLockKey}`);
-  const [row] = rows;
-  if (row === undefined) return null;
+      and (l.classid::bigint << 32) | l.objid::bigint = ${migrationLockKey}`;
+
+export type HolderRow = Session & { readonly lockedForSeconds: number | null };
+
+export function toHolder(row: HolderRow | null | undefined): Session | null {
+  if (row === undefined || row === null) return null;
   const { lockedForSeconds, ...session } = row;
   return { ...session, forSeconds: lockedForSeconds ?? session.forSeconds };
 }

@@ -20,6 +20,18 @@ interface Catalog {
   places: { schema: string; visible: boolean }[];
 }
 
+/** Whether there are tables besides those of extensions and those `c` of pg_class that are `excepted`. */
+export function userTablesExist(excepted: string): string {
+  return `exists (
+        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p') and not (${excepted})
+          and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+          and not exists (
+            select from pg_depend d
+            where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+      )`;
+}
+
 /** Reads the applied revisions. No version table is the same as an empty one: nothing has been applied. */
 export async function readVersionRows(
   client: pg.Client,
@@ -29,14 +41,7 @@ export async function readVersionRows(
   const { rows: catalogs } = await client.query<Catalog>(`
     select
       current_database() as database,
-      exists (
-        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where c.relkind in ('r', 'p') and c.relname <> ${name}
-          and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
-          and not exists (
-            select from pg_depend d
-            where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
-      ) as "userTables",
+      ${userTablesExist(`c.relname = ${name}`)} as "userTables",
       coalesce((
         select json_agg(json_build_object('schema', n.nspname, 'visible', pg_table_is_visible(c.oid)))
         from pg_class c join pg_namespace n on n.oid = c.relnamespace

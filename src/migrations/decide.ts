@@ -20,7 +20,10 @@ interface FailPlan {
 }
 
 /** What the state means for this boot. `null` is a boot without a migration command. */
-export function decide(settings: Settings, state: State | null): Plan {
+export function decide(
+  settings: Pick<Settings, "onAhead" | "alwaysMigrate">,
+  state: State | null,
+): Plan {
   const go = (migrate: boolean, warning: string | null = null): Plan => ({
     kind: "go",
     migrate: migrate || settings.alwaysMigrate,

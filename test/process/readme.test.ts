@@ -46,6 +46,14 @@ const expectations: Readonly<Record<string, Expected>> = {
     ],
     absent: migrated,
   },
+  "node ../../dist/entrypoint.js status": {
+    code: 3,
+    stdout: ["state       behind (5 pending)", "0001_create_posts  ", "lock        free"],
+  },
+  "node ../../dist/entrypoint.js status --json": {
+    code: 3,
+    stdout: ['{"state":"behind","current":[],"heads":["0005_require_word_count"]'],
+  },
   // The database is empty.
   "node ../../dist/entrypoint.js current": { absent: ["000"] },
   "node ../../dist/entrypoint.js heads": { stdout: [`${head} (head)`] },

@@ -166,7 +166,7 @@ test("supervise takes its own options and an application, after -- or not", () =
   expect(invocationOf("supervise")).toEqual({ command: "supervise", flags: {}, app: [] });
 });
 
-test.each(["status", "downgrade", "lint", "backfill", "freeze"])(
+test.each(["downgrade", "lint", "backfill", "freeze"])(
   "64: %s is planned, and not taken for an application",
   (word) => {
     const { code, message, hint } = failureOf(word);
@@ -240,16 +240,22 @@ test.each(["--version", "-V"])("%s prints the version", (word) => {
   expect(printedBy(word)).toBe("1.2.3\n");
 });
 
-test("current, heads and history have the options that they read", () => {
+test("status, current, heads and history have the options that they read", () => {
+  expect(invocationOf("status", "--json")).toEqual({
+    command: "status",
+    flags: { json: true },
+    app: [],
+  });
   expect(invocationOf("--versions", "v", "history", "--verbose")).toEqual({
     command: "history",
     flags: { versions: ["v"], verbose: true },
     app: [],
   });
-  for (const word of ["current", "heads", "history"]) {
+  for (const word of ["status", "current", "heads", "history"]) {
     const text = printedBy(word, "--help");
     expect(text).toContain(`entrypoint ${word} [options]`);
     expect(text).toContain("--database-url");
     expect(text).not.toContain("--wait-timeout");
   }
+  expect(printedBy("heads", "--help")).not.toContain("--json");
 });

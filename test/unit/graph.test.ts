@@ -9,6 +9,7 @@ import {
   type Graph,
   listNewestFirst,
   resolveState,
+  withoutAncestors,
 } from "../../src/migrations/alembic/graph.ts";
 import type { Revision } from "../../src/migrations/state.ts";
 
@@ -187,4 +188,5 @@ test("current is the last of each branch, with what came as a dependency", () =>
   expect(findCurrent(graph, ["a1", "a2"])).toEqual({ kind: "found", ids: ["a2", "b1"] });
   expect(findCurrent(graph, [])).toEqual({ kind: "found", ids: [] });
   expect(findCurrent(graph, ["zz"])).toEqual({ kind: "unknown", rows: ["zz"] });
+  expect(withoutAncestors(graph, ["a2", "b1"])).toEqual(["a2"]);
 });

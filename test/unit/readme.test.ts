@@ -33,6 +33,20 @@ test("README's table of exit codes has every class of failure, and no other", ()
   expect(rows).toEqual([["0", ""], ...failures, ["128+n", ""]]);
 });
 
+test("README's table of states has the exit code of each", () => {
+  const rows = readTable("State").map(([state, code]) => [state, Number(code)]);
+  const { pending, ahead, unstamped, overlapping } = exitCodes;
+  expect(rows).toEqual([
+    ["current", 0],
+    ["behind", pending],
+    ["ahead", ahead],
+    ["unstamped", unstamped],
+    ["overlapping", overlapping],
+    ["multiple-heads", exitCodes["multiple-heads"]],
+    ["cannot-tell", exitCodes["cannot-tell"]],
+  ]);
+});
+
 test("README says the cause and the cure of every failure", () => {
   for (const [code, name, cause, cure] of readTable("Code")) {
     expect(cause, code).not.toBe("");

@@ -67,6 +67,7 @@ test("without a word the settings do what entrypoint.sh does", () => {
     },
     user: null,
     dryRun: false,
+    json: false,
     verbose: false,
     logFormat: "auto",
     logLevel: "info",
@@ -632,7 +633,7 @@ test("the log's settings are known even where others are wrong", () => {
   expect(readLogSettings({ logLevel: "debug" }, env)).toEqual({ format: "json", level: "debug" });
 });
 
-test.each(["current", "heads", "history"] as const)(
+test.each(["status", "current", "heads", "history"] as const)(
   "%s reads what a migration would read, and starts nothing",
   (command) => {
     const env = {
@@ -641,7 +642,7 @@ test.each(["current", "heads", "history"] as const)(
       ENTRYPOINT_MIGRATE: "flask db upgrade",
     };
     const settings = readSettings({ command, flags: {}, app: [] }, env, "/srv");
-    expect(settings).toMatchObject({ app: null, migrate: ["flask", "db", "upgrade"] });
+    expect(settings).toMatchObject({ app: null, migrate: ["flask", "db", "upgrade"], json: false });
     const wrong = { command, flags: { noMigrate: true }, app: ["uvicorn"] } as const;
     expect(failureOf(() => readSettings(wrong, {}, "/srv")).details["problems"]).toEqual([
       `entrypoint ${command}: no migration command is left to say where the revisions are; allowed: one that is not empty`,
@@ -649,3 +650,14 @@ test.each(["current", "heads", "history"] as const)(
     ]);
   },
 );
+
+test("--json and --verbose are for the commands that print", () => {
+  const of = (command: "run" | "status" | "history") =>
+    readSettings({ command, flags: { json: true, verbose: true }, app: [] }, {}, "/srv");
+  expect(of("status")).toMatchObject({ json: true, verbose: false });
+  expect(of("history")).toMatchObject({ json: false, verbose: true });
+  expect(of("run").warnings).toEqual([
+    "--json means nothing to entrypoint run",
+    "--verbose means nothing to entrypoint run",
+  ]);
+});

@@ -207,6 +207,15 @@ export function findCurrent(
   };
 }
 
+/** Those that no other one waits for: what the version table would hold. */
+export function withoutAncestors(graph: Graph, ids: readonly string[]): string[] {
+  const above = findAncestors(
+    graph,
+    ids.flatMap((id) => graph.parents.get(id) ?? []),
+  );
+  return ids.filter((id) => !above.has(id));
+}
+
 /** All revisions, each before all that it waits for. */
 export function listNewestFirst(graph: Graph): string[] {
   const parents = new Map([...graph.parents].map(([id, above]) => [id, above.toReversed()]));

@@ -13,6 +13,8 @@ export interface History {
   readonly command: MigrationCommand;
   readonly graph: GraphAnswer;
   readonly versionTable: VersionTable;
+  /** Whether that is known to be the table: by the user's word, or since env.py leaves no doubt. */
+  readonly versionTableCertain: boolean;
   /** `sqlalchemy.url` of the Alembic config, where env.py uses it unchanged. */
   readonly url: string | null;
 }
@@ -28,18 +30,21 @@ export async function readHistory(
       command,
       graph: { kind: "cannot-tell", reason: command.reason },
       versionTable,
+      versionTableCertain: options.versionTable !== null,
       url: null,
     };
   }
   const answer = await readConfig(command, options);
   if (answer.kind === "cannot-tell") {
-    return { command, graph: answer, versionTable, url: answer.url };
+    const versionTableCertain = options.versionTable !== null;
+    return { command, graph: answer, versionTable, versionTableCertain, url: answer.url };
   }
   const { config } = answer;
   return {
     command,
     graph: readGraph(config),
     versionTable: config.versionTable,
+    versionTableCertain: true,
     url: config.url,
   };
 }

@@ -21,7 +21,7 @@ interface Shown {
 }
 
 /** The first paragraph of the docstring. */
-function messageOf({ doc }: Revision): string {
+export function messageOf({ doc }: Revision): string {
   return (doc ?? "").split("\n\n")[0] ?? "";
 }
 

@@ -1,0 +1,108 @@
+// The table that `status` prints for people: every row that there can be. What it is made of is tested with a real
+// database in test/process/status.test.ts.
+
+import { expect, test } from "vitest";
+import type { Session } from "../../src/database/blockers.ts";
+import { formatStatus, type Status } from "../../src/status.ts";
+
+const session: Session = {
+  pid: 42,
+  application: "report",
+  user: "blog",
+  address: "10.0.0.7",
+  forSeconds: 312,
+  state: "idle in transaction",
+  query: "select 1",
+};
+
+const current: Status = {
+  state: "current",
+  current: ["c3"],
+  heads: ["c3"],
+  pending: [],
+  pendingRevisions: [],
+  reason: null,
+  cure: null,
+  source: "files",
+  database: "blog",
+  lock: { held: false, holder: null },
+  blockedBy: [],
+  invalidIndexes: [],
+  pooled: false,
+};
+
+const lines = (status: Partial<Status>, colours = false) =>
+  formatStatus({ ...current, ...status }, colours).split("\n");
+
+test("at head there is little to say", () => {
+  expect(lines({})).toEqual([
+    "state       current",
+    "current     c3",
+    "heads       c3",
+    "source      the revision files",
+    "database    blog",
+    "lock        free",
+  ]);
+});
+
+test("what is wrong, who is at work and what is left behind are said", () => {
+  const status: Partial<Status> = {
+    state: "behind",
+    current: [],
+    pending: ["a1", "b22"],
+    pendingRevisions: [
+      { id: "a1", message: "one\ntwo", path: "/v/a1.py" },
+      { id: "b22", message: "", path: "/v/b22.py" },
+    ],
+    reason: "why",
+    cure: "do",
+    source: "alembic",
+    lock: { held: true, holder: { ...session, application: "entrypoint web-3", query: "" } },
+    blockedBy: [session, { ...session, pid: 43, address: null, state: "" }],
+    invalidIndexes: [{ name: "public.i", table: "public.t" }],
+    pooled: true,
+  };
+  expect(lines(status)).toEqual([
+    "state       behind (2 pending)",
+    "reason      why",
+    "cure        do",
+    "current     none",
+    "heads       c3",
+    "pending     a1   one two  /v/a1.py",
+    "            b22           /v/b22.py",
+    "source      alembic",
+    "database    blog",
+    "lock        held by pid 42 (entrypoint web-3, user blog, from 10.0.0.7, for 312 s), idle in transaction",
+    "blocked by  pid 42 (report, user blog, from 10.0.0.7, for 312 s), idle in transaction: select 1",
+    "            pid 43 (report, user blog, from a local socket, for 312 s), state unknown: select 1",
+    "invalid     index public.i on public.t: drop it, and create it again",
+    "pooler      yes: a direct URL is safer for migrations",
+  ]);
+});
+
+test("what is not known is not said to be none", () => {
+  const status: Partial<Status> = {
+    state: "cannot-tell",
+    current: [],
+    heads: [],
+    reason: "why",
+    database: null,
+  };
+  expect(lines(status)).toEqual([
+    "state       cannot-tell",
+    "reason      why",
+    "current     not known",
+    "heads       not known",
+    "source      the revision files",
+    "database    none known: set DATABASE_URL",
+  ]);
+});
+
+test.each([
+  ["current", 32],
+  ["behind", 33],
+  ["unstamped", 31],
+  ["ahead", 31],
+] as const)("%s has a colour on a terminal", (state, colour) => {
+  expect(lines({ state }, true)[0]).toBe(`state       \u001B[1;${colour}m${state}\u001B[0m`);
+});
