@@ -10,11 +10,12 @@ import { boot } from "./src/boot.ts";
 import { parseArguments } from "./src/cli.ts";
 import { exitCodes, Failure, signalExitCode, Stopped } from "./src/exit-codes.ts";
 import { printCurrent, printHeads, printHistory } from "./src/history.ts";
-import { createLog, printResult, writeTerminationMessage } from "./src/log.ts";
+import { createLog, printResult, writeTerminationMessage, type Log } from "./src/log.ts";
 import type { Context } from "./src/migrations/migrate.ts";
 import { chooseMode, describeLosses, execProgram } from "./src/process/exec.ts";
 import { findProgram } from "./src/process/find-program.ts";
 import { readInheritance } from "./src/process/inheritance.ts";
+import { loadLibc } from "./src/process/libc.ts";
 import { catchSignals } from "./src/process/signals.ts";
 import { superviseProgram } from "./src/process/supervise.ts";
 import { dropPrivileges } from "./src/process/user.ts";
@@ -38,6 +39,8 @@ async function main(): Promise<number> {
   const inheritance = readInheritance();
   const signals = catchSignals();
   let log = await createLog("auto", "info");
+  // What is thrown where nobody waits for it is an internal error like any other.
+  process.on("uncaughtException", (error) => process.exit(reportInternalError(log, error)));
   try {
     const parsed = parseArguments(process.argv.slice(2));
     if (parsed.kind === "print") {
@@ -81,19 +84,24 @@ async function main(): Promise<number> {
   } catch (error) {
     if (error instanceof Stopped) {
       log.warn({ event: "stopped", signal: error.signal }, `Stopped by ${error.signal}`);
-      return signalExitCode(error.signal);
+      const code = signalExitCode(error.signal);
+      // process.exit would wait for seconds where a name is being resolved.
+      loadLibc()?.exitAtOnce(code);
+      return code;
     }
-    if (!(error instanceof Failure)) {
-      if (error instanceof Error) error.stack = mapStack(error.stack ?? "");
-      log.fatal({ event: "internal-error", err: error }, `Internal error: ${String(error)}`);
-      writeTerminationMessage(`entrypoint: internal error: ${String(error)}\n`);
-      return exitCodes["internal-error"];
-    }
+    if (!(error instanceof Failure)) return reportInternalError(log, error);
     const { code, message, hint, details } = error;
     log.error({ event: code, exitCode: exitCodes[code], hint, ...details }, message);
     writeTerminationMessage(`entrypoint: ${message}\n${hint ?? ""}\n`);
     return exitCodes[code];
   }
+}
+
+function reportInternalError(log: Log, error: unknown): number {
+  if (error instanceof Error) error.stack = mapStack(error.stack ?? "");
+  log.fatal({ event: "internal-error", err: error }, `Internal error: ${String(error)}`);
+  writeTerminationMessage(`entrypoint: internal error: ${String(error)}\n`);
+  return exitCodes["internal-error"];
 }
 
 function start(): void {

@@ -77,7 +77,7 @@ async function readStatus(context: Context): Promise<Status> {
   const early = database?.kind === "address" ? open(database.address) : null;
   early?.catch(() => undefined);
   // The files are read without a pause: only what has been sent by now is under way meanwhile.
-  await new Promise((resolve) => setImmediate(resolve));
+  await new Promise((proceed) => setImmediate(proceed));
   const history = await readMigrations(context, settings.migrate ?? []);
   const address = findDatabase(context, history);
   const connection = await (early ?? (address === null ? null : open(address)));

@@ -172,6 +172,21 @@ describe.skipIf(engine === null)("in a container", () => {
       await expectStopped(app);
     });
 
+    test("while it asks a name server that does not answer", async () => {
+      const app = await startContainer({
+        env: { DATABASE_URL: "postgresql://blog@db/blog" },
+        // TEST-NET-1 (RFC 5737): nobody is there.
+        flags: ["--dns=192.0.2.1"],
+        words: ["sh", "-c", "echo going; exec /entrypoint"],
+      });
+      await app.printed("going");
+      // As PID 1 it gets no signal before its handlers stand.
+      await expect
+        .poll(async () => (await app.exec("sh", "-c", "grep SigCgt /proc/1/status")).stdout)
+        .toMatch(/[4-7c-f][0-9a-f]{3}$/);
+      await expectStopped(app);
+    });
+
     test("while it queues for the lock", async () => {
       const database = await startDatabase();
       const { gate, project } = await createGate(database);

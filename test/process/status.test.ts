@@ -292,8 +292,9 @@ describe("states", () => {
 
   test("69: a server that is silent gets two seconds", async () => {
     const { env, cwd } = await placeOf(createProject(histories.linear));
-    const { url, swallow } = await startProxy(env["DATABASE_URL"] ?? "");
-    swallow();
+    const proxy = await startProxy(env["DATABASE_URL"] ?? "");
+    proxy.swallow();
+    const { url } = proxy;
     const run = await runEntrypoint(["status"], { cwd, env: { DATABASE_URL: url } });
     expect(run.code).toBe(69);
     expect(run.lines.at(-1)?.msg).toMatch(/: no answer in 2 s$|timeout expired/);
@@ -418,7 +419,7 @@ test("the table for people", async () => {
 
 test("colours on a terminal, unless NO_COLOR or TERM say otherwise", async () => {
   const place = await placeOf(createProject(histories.linear));
-  const [file = "", ...before] = entrypointCommand();
+  const [file, ...before] = entrypointCommand();
   const onTerminal = async (extra: Record<string, string>) => {
     const env = plainEnvironment({ ...place.env, TERM: "xterm", ...extra });
     const terminal = "import pty, sys; pty.spawn(sys.argv[1:])";
