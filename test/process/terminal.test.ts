@@ -1,11 +1,11 @@
 // On a terminal the application is what a shell's job is: in the foreground, so that the kernel sends it what is typed, and
 // once; suspended and resumed by the shell that started entrypoint; and the terminal is left as it was found.
 
-import { cpSync, mkdtempSync, readFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
 import { entrypointCommand, executable } from "./entrypoint.ts";
 import { quote, startOnTerminal, type TestTerminal } from "./terminal.ts";
@@ -373,7 +373,9 @@ describe("the terminal is left as it was found", () => {
   });
 
   test("when the kernel refuses to start the application", async () => {
-    const busy = join(mkdtempSync(join(tmpdir(), "entrypoint-terminal-")), "busy");
+    const directory = mkdtempSync(join(tmpdir(), "entrypoint-terminal-"));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    const busy = join(directory, "busy");
     cpSync("/bin/true", busy);
     // A file that is open for writing is not executed (ETXTBSY).
     await expectLeftAsFound([busy], 126, `3>>${busy}`);
@@ -385,7 +387,8 @@ describe("the terminal is left as it was found", () => {
   });
 
   test("when a shell is killed while a job of its has the terminal", async () => {
-    const job = 'stty raw -echo; kill -KILL "$PPID"; while :; do sleep 1; done';
+    // It lives on, out of everybody's reach, for as long as there is the terminal.
+    const job = 'stty raw -echo; kill -KILL "$PPID"; while [ -t 0 ]; do sleep 1; done';
     const app = `set -m; ${quote(["sh", "-c", job])}; :`;
     await expectLeftAsFound(["bash", "-c", app], 137, "");
   });
