@@ -229,6 +229,17 @@ describe.skipIf(engine === null)("in a container", () => {
     const plan = await app.exec("entrypoint", "--dry-run");
     expect(plan.stdout).toContain(`state      current: at ${head}`);
     expect((await app.exec("entrypoint", "wait")).code).toBe(0);
+    const status = await app.exec("entrypoint", "status", "--json");
+    expect(status.code).toBe(0);
+    expect(JSON.parse(status.stdout)).toMatchObject({ state: "current", current: [head] });
+    for (const words of [["current"], ["heads"], ["history", "--verbose"]]) {
+      const [own, alembic] = [
+        await app.exec("entrypoint", ...words),
+        await app.exec("alembic", ...words),
+      ];
+      expect(own.stdout).toBe(alembic.stdout);
+      expect(own.stdout).toContain(head);
+    }
     expect((await app.exec("entrypoint", "migrate")).stderr).toContain("Nothing to migrate");
     expect((await app.exec("entrypoint", "--version")).code).toBe(0);
     expect(await fetchWhenServed(app, "/healthz")).toBe('{"status":"ok"}');
