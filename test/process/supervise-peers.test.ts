@@ -86,11 +86,15 @@ describe.for(pairs.map((pair) => [pair.peer.name, pair.place.name, pair] as cons
         const started = startCommand([...words, ...tellSignals([number, SIGHUP])], { place });
         await started.printed("leader ready\n");
         started.kill(number);
-        started.kill("SIGCONT");
-        // Whatever is on its way arrives before the second of these.
+        // Whatever is on its way arrives before the second of these. Of several signals that wait the lowest comes first,
+        // so that what stops the application may come after a SIGCONT that was sent later.
         for (let times = 1; times <= 2; times++) {
           started.kill("SIGHUP");
-          await started.printed(`leader ${SIGHUP}\n`, times);
+          const resumeAndCount = (): number => {
+            started.kill("SIGCONT");
+            return started.stdout().split(`leader ${SIGHUP}\n`).length - 1;
+          };
+          await expect.poll(resumeAndCount, { timeout: 30_000 }).toBe(times);
         }
         expect(started.stdout()).not.toContain(`leader ${number}\n`);
         started.process.stdin?.end();
