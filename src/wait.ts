@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { announceStart } from "./boot.ts";
 import { describeSession, type Session } from "./database/blockers.ts";
-import { classify, type Connection } from "./database/connect.ts";
+import { classify, jitter, type Connection } from "./database/connect.ts";
 import { findLockHolder } from "./database/lock.ts";
 import type { DatabaseAddress } from "./database/url.ts";
 import { Failure, Stopped } from "./exit-codes.ts";
@@ -187,11 +187,6 @@ function startClock(limitMs: number): Clock {
   const startMs = performance.now();
   const elapsedMs = () => performance.now() - startMs;
   return { elapsedMs, remainingMs: () => Math.max(Math.round(limitMs - elapsedMs()), 0) };
-}
-
-/** Up to half of it less, so that replicas do not ask in step. */
-function jitter(delayMs: number): number {
-  return delayMs * (0.5 + Math.random() / 2);
 }
 
 /** The answer to a query, unless a signal comes first or the patience ends: a server can fall silent without a word. */

@@ -62,6 +62,11 @@ const passingErrnos = new Set([
   "ENOENT",
 ]);
 
+/** Up to half of it less, so that replicas do not ask in step. */
+export function jitter(delayMs: number): number {
+  return delayMs * (0.5 + Math.random() / 2);
+}
+
 /** Connects within `timeoutMs`, trying again with exponential backoff and jitter. Throws Failure("database-unavailable"). */
 export async function waitForDatabase(
   address: DatabaseAddress,
@@ -115,8 +120,7 @@ export async function waitForDatabase(
           "check that the database is started, or raise --wait-timeout",
         );
       }
-      const delayMs =
-        Math.min(firstDelayMs * 2 ** (attempt - 1), longestDelayMs) * (0.5 + Math.random() / 2);
+      const delayMs = jitter(Math.min(firstDelayMs * 2 ** (attempt - 1), longestDelayMs));
       if (attempt === 1) {
         log.info(
           { event: "waiting", database: describeAddress(address), reason, timeoutMs },

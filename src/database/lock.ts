@@ -9,7 +9,7 @@ import type { CurrentState } from "../migrations/state.ts";
 import { unlessStopped } from "../process/signals.ts";
 import type pg from "pg";
 import { describeSession, sessionColumns, type Session } from "./blockers.ts";
-import { isPooled, ownApplicationName, type Connection } from "./connect.ts";
+import { isPooled, jitter, ownApplicationName, type Connection } from "./connect.ts";
 
 export interface MigrationLock {
   /** Aborted when the lock can no longer be counted on. */
@@ -98,8 +98,7 @@ export async function acquireMigrationLock(
         );
       }
     }
-    const delayMs =
-      Math.min(firstPollMs * 1.5 ** attempt, longestPollMs) * (0.5 + Math.random() / 2);
+    const delayMs = jitter(Math.min(firstPollMs * 1.5 ** attempt, longestPollMs));
     await unlessStopped(stop, sleep(Math.min(delayMs, timeoutMs - waitedMs)));
   }
 }

@@ -2,11 +2,12 @@
 // PID namespace of its own. Tests wait for what is printed or for the end, never for a time.
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { EventEmitter, once } from "node:events";
+import { once } from "node:events";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 import { onTestFinished, test } from "vitest";
 
+import { readLines, watchOutput } from "../output.ts";
 import { entrypointCommand, plainEnvironment } from "./entrypoint.ts";
 
 export interface Place {
@@ -100,22 +101,24 @@ export function startCommand(
     // A session to be found again by, whoever of it is left.
     detached: true,
   });
-  const printing = new EventEmitter().setMaxListeners(0);
   let [stdout, stderr] = ["", ""];
   child.stdout?.on("data", (data) => {
     stdout += String(data);
-    printing.emit("more");
+    more();
   });
   child.stderr?.on("data", (data) => {
     stderr += String(data);
-    printing.emit("more");
+    more();
   });
   let over = false;
   const ended = once(child, "close").then(([code, signal]: unknown[]) => {
     over = true;
-    printing.emit("more");
     return (code ?? signal) as number | string;
   });
+  const { more, until } = watchOutput(
+    () => ended,
+    () => `${stdout}\n${stderr}`,
+  );
   onTestFinished(async () => {
     if (over) return;
     // Killed, a supervisor leaves its application behind.
@@ -133,16 +136,9 @@ export function startCommand(
     stdout: () => stdout,
     stderr: () => stderr,
     async printed(text, times = 1) {
-      while (count(text) < times) {
-        if (over) throw new Error(`ended before ${String(text)}:\n${stdout}\n${stderr}`);
-        await once(printing, "more");
-      }
+      await until(() => (count(text) < times ? undefined : true), String(text));
     },
-    events: () =>
-      stderr
-        .split("\n")
-        .filter((line) => line.startsWith("{"))
-        .map((line) => (JSON.parse(line) as { event: string }).event),
+    events: () => readLines(stderr).map(({ event }) => event),
     ended,
   };
 }

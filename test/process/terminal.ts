@@ -2,11 +2,12 @@
 // never for a time.
 
 import { spawn } from "node:child_process";
-import { EventEmitter, once } from "node:events";
+import { once } from "node:events";
 import { join } from "node:path";
 
 import { onTestFailed, onTestFinished } from "vitest";
 
+import { watchOutput } from "../output.ts";
 import { plainEnvironment, python } from "./entrypoint.ts";
 
 const fixture = join(import.meta.dirname, "fixtures/terminal.py");
@@ -40,12 +41,15 @@ export function startOnTerminal(
   driver.stdin.on("error", () => {});
   let screen = "";
   let seen = 0;
-  const showing = new EventEmitter().setMaxListeners(0);
   driver.stdout.on("data", (chunk: Buffer) => {
     screen += chunk.toString().replaceAll("\r", "");
-    showing.emit("more");
+    more();
   });
   const ended = once(driver, "close").then(([code]: unknown[]) => code as number);
+  const { more, until } = watchOutput(
+    () => ended,
+    () => screen,
+  );
   onTestFinished(async () => {
     driver.stdin.end();
     await ended;
@@ -56,19 +60,13 @@ export function startOnTerminal(
     type: (text) => act({ type: text }),
     resize: (rows, columns) => act({ resize: [rows, columns] }),
     hangUp: () => act({ hangUp: true }),
-    async shown(pattern) {
-      for (;;) {
+    shown: (pattern) =>
+      until(() => {
         const match = pattern.exec(screen.slice(seen));
-        if (match !== null) {
-          seen += match.index + match[0].length;
-          return match;
-        }
-        const more = once(showing, "more").then(() => null);
-        const end = await Promise.race([more, ended]);
-        if (end === null || pattern.test(screen.slice(seen))) continue;
-        throw new Error(`ended with ${end} before ${pattern}:\n${screen}`);
-      }
-    },
+        if (match === null) return undefined;
+        seen += match.index + match[0].length;
+        return match;
+      }, String(pattern)),
     screen: () => screen,
     ended,
   };
