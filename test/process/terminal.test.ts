@@ -308,8 +308,13 @@ describe("where nobody could resume it", () => {
     const [, leader, parent] = await terminal.shown(/ready (\d+) under (\d+)/);
     process.kill(Number(leader), "SIGSTOP");
     await expect.poll(() => readStat(Number(leader)).state, { timeout: 10_000 }).toBe("T");
-    // What comes after the SIGCHLD in entrypoint: it passes it on, and has resumed nothing before.
-    process.kill(Number(parent), "SIGCONT");
+    // Nothing else resumes it. While entrypoint deals with the stop, the kernel drops a SIGCONT that waits for it.
+    const resume = (): string => {
+      const { state } = readStat(Number(leader));
+      if (state === "T") process.kill(Number(parent), "SIGCONT");
+      return state;
+    };
+    await expect.poll(resume, { interval: 500, timeout: 30_000 }).not.toBe("T");
     await terminal.shown(/leader: CONT 1\n/);
     terminal.type("line\n");
     await terminal.shown(/leader: got line\n/);
