@@ -4,6 +4,7 @@
 
 import {
   chmodSync,
+  copyFileSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -12,9 +13,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { build, type BuildOptions, type Plugin } from "esbuild";
 import { sourceMapAsset } from "../src/source-map.ts";
+import { parserFile } from "../src/sql/parser-wasm.ts";
 import { buildSingleExecutable, snapshotBanner, snapshotFooter } from "./single-executable.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -33,6 +36,24 @@ const absent: Plugin = {
     }));
     bundler.onLoad({ filter: /.*/, namespace: "absent" }, () => ({
       contents: "module.exports = {};",
+    }));
+  },
+};
+
+// The loader of PostgreSQL's parser looks for its WebAssembly beside its own source, which is not there in a bundle.
+const parserLoader: Plugin = {
+  name: "parser-loader",
+  setup(bundler) {
+    bundler.onLoad({ filter: /libpg-query\/wasm\/libpg-query\.js$/ }, ({ path }) => ({
+      contents: `${readFileSync(path, "utf8")}
+        const { readParserWasm } = require(${JSON.stringify(join(root, "src/sql/parser-wasm.ts"))});
+        module.exports = () => {
+          const wasm = readParserWasm(__dirname);
+          return PgQueryModule({
+            instantiateWasm: (imports, done) =>
+              void WebAssembly.instantiate(wasm, imports).then(({ instance }) => done(instance)),
+          });
+        };`,
     }));
   },
 };
@@ -61,7 +82,7 @@ const common: BuildOptions = {
   sourcesContent: false,
   legalComments: "none",
   define: { ENTRYPOINT_VERSION: JSON.stringify(version) },
-  plugins: [absent],
+  plugins: [absent, parserLoader],
   logLevel: "warning",
 };
 const result = await build({
@@ -80,11 +101,22 @@ await build({
   banner: { js: snapshotBanner },
   footer: { js: snapshotFooter },
 });
+copyFileSync(
+  fileURLToPath(import.meta.resolve("libpg-query/wasm/libpg-query.wasm")),
+  join(staging, parserFile),
+);
 renameSync(join(staging, "snapshot.js.map"), join(staging, "entrypoint.map"));
 buildSingleExecutable(join(staging, "entrypoint"), join(staging, "snapshot.js"), {
   [sourceMapAsset]: join(staging, "entrypoint.map"),
+  [parserFile]: join(staging, parserFile),
 });
-for (const file of ["entrypoint.js.map", "entrypoint.js", "entrypoint.map", "entrypoint"]) {
+for (const file of [
+  "entrypoint.js.map",
+  parserFile,
+  "entrypoint.js",
+  "entrypoint.map",
+  "entrypoint",
+]) {
   renameSync(join(staging, file), join(dist, file));
 }
 
