@@ -8,6 +8,7 @@ import "./src/environment.ts";
 import { startupSnapshot } from "node:v8";
 import { boot } from "./src/boot.ts";
 import { parseArguments } from "./src/cli.ts";
+import { downgrade } from "./src/downgrade.ts";
 import { exitCodes, Failure, signalExitCode, Stopped } from "./src/exit-codes.ts";
 import { printCurrent, printHeads, printHistory } from "./src/history.ts";
 import { createLog, printResult, writeTerminationMessage, type Log } from "./src/log.ts";
@@ -27,12 +28,13 @@ import { waitForHead } from "./src/wait.ts";
 type Commands<T> = Partial<Record<Command, (context: Context) => Promise<T>>>;
 /** What comes before the application; false where none is to be started. */
 const preparations: Commands<boolean> = { run: boot, migrate: boot, wait: waitForHead };
-/** What prints a result and is done; the exit code. */
+/** What starts no application; the exit code. */
 const reports: Commands<number> = {
   status: printStatus,
   current: printCurrent,
   heads: printHeads,
   history: printHistory,
+  downgrade,
 };
 
 async function main(): Promise<number> {

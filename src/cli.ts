@@ -29,10 +29,12 @@ const commands: Readonly<Record<CommandName, string>> = {
   current: "the database's revisions, as alembic current prints them",
   heads: "the last revisions, as alembic heads prints them",
   history: "all revisions, as alembic history prints them",
+  downgrade:
+    "goes back to REVISION (-1, an id, base), under the lock: says what is undone, and verifies it",
 };
 
 // Taken as an APP, one of these would migrate the database before it turns out not to be found.
-const plannedCommands = ["downgrade", "lint", "backfill", "freeze"];
+const plannedCommands = ["lint", "backfill", "freeze"];
 
 /** `argv` without the runtime's two words. Throws Failure("bad-settings"). */
 export function parseArguments(argv: readonly string[]): Parsed {
@@ -106,7 +108,8 @@ function describeUsage({ message }: CommanderError): string {
 
 function createCommand(scope: Scope, printed: string[]): Command {
   const command = new Command(scope === "entrypoint" ? scope : `entrypoint ${scope}`)
-    .passThroughOptions()
+    // The words of an APP are its own, those of entrypoint may come in any order.
+    .passThroughOptions(scope !== "downgrade")
     .exitOverride()
     .configureOutput({
       writeOut: (text) => printed.push(text),
@@ -147,6 +150,7 @@ const usages: Readonly<Record<Scope, string>> = {
   current: "[options]",
   heads: "[options]",
   history: "[options]",
+  downgrade: "[options] REVISION",
 };
 
 function createOption(name: SettingName, row: SettingRow): Option {

@@ -8,6 +8,7 @@ export const exitCodes = {
   "migration-failed": 1,
   pending: 3,
   "bad-settings": 64,
+  "unsafe-migration": 65,
   "database-unavailable": 69,
   "internal-error": 70,
   "lock-timeout": 75,

@@ -14,7 +14,7 @@ import {
 import { inheritedEnvironment, type Environment } from "./environment.ts";
 import { Failure } from "./exit-codes.ts";
 import { logFormats, logLevels, type LogFormat, type LogLevel } from "./log.ts";
-import type { VersionTable } from "./migrations/state.ts";
+import type { DowngradeTarget, VersionTable } from "./migrations/state.ts";
 import { canBeForwarded, parseSignal, type SignalName } from "./process/signal-table.ts";
 import type { SuperviseOptions } from "./process/supervision.ts";
 
@@ -29,7 +29,8 @@ export type Command =
   | "status"
   | "current"
   | "heads"
-  | "history";
+  | "history"
+  | "downgrade";
 
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
 type DatabaseSetting =
@@ -58,6 +59,10 @@ export interface Settings {
   readonly supervise: SuperviseOptions;
   readonly user: string | null;
   readonly dryRun: boolean;
+  /** Where `downgrade` goes back to; null for every other command. */
+  readonly downgradeTo: DowngradeTarget | null;
+  /** What would be refused for its danger is done. */
+  readonly force: boolean;
   /** The result of `status` for machines. */
   readonly json: boolean;
   /** All that `current`, `heads` and `history` know. */
@@ -85,9 +90,11 @@ export interface SettingRow {
 const defaultApp = "uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2";
 
 const databaseCommands = ["run", "migrate", "wait"] as const;
+/** Those that change the database, under the lock. */
+const lockingCommands = ["run", "migrate", "downgrade"] as const;
 const listingCommands = ["current", "heads", "history"] as const;
 /** Those that read what the migration command would read. */
-const readingCommands = [...databaseCommands, "status", ...listingCommands] as const;
+const readingCommands = [...databaseCommands, "status", ...listingCommands, "downgrade"] as const;
 /** Those that start an APP. */
 const startingCommands = ["run", "wait", "supervise"] as const;
 
@@ -125,22 +132,22 @@ export const settingTable = {
     flags: "--wait-timeout <duration>",
     variable: "ENTRYPOINT_WAIT_TIMEOUT",
     initial: "60s",
-    commands: databaseCommands,
+    commands: [...databaseCommands, "downgrade"],
     help: "how long to wait for the database to answer; with the command wait, to be at head",
   },
   lockTimeout: {
     flags: "--lock-timeout <duration>",
     variable: "ENTRYPOINT_LOCK_TIMEOUT",
     initial: "10m",
-    commands: ["run", "migrate"],
+    commands: lockingCommands,
     help: "how long to wait for another replica's migration",
   },
   migrateTimeout: {
     flags: "--migrate-timeout <duration>",
     variable: "ENTRYPOINT_MIGRATE_TIMEOUT",
     initial: "0",
-    commands: ["run", "migrate"],
-    help: "how long the migration may take; 0 means no limit",
+    commands: lockingCommands,
+    help: "how long the migration, or the downgrade, may take; 0 means no limit",
   },
   alwaysMigrate: {
     flags: "--always-migrate",
@@ -246,8 +253,15 @@ export const settingTable = {
     flags: "--dry-run",
     variable: null,
     initial: null,
-    commands: databaseCommands,
+    commands: [...databaseCommands, "downgrade"],
     help: "print what would happen, and why; touch nothing",
+  },
+  force: {
+    flags: "--force",
+    variable: null,
+    initial: null,
+    commands: ["downgrade"],
+    help: "downgrade: even where the application may be running, or a revision's downgrade() does nothing",
   },
   json: {
     flags: "--json",
@@ -407,7 +421,14 @@ export function readSettings(
     );
   }
   const starting = (startingCommands as readonly Command[]).includes(command);
-  if (!starting && invocation.app.length > 0) {
+  let downgradeTo: DowngradeTarget | null = null;
+  if (command === "downgrade") {
+    const [word = "", ...more] = invocation.app;
+    downgradeTo = parseDowngradeTarget(word);
+    if (downgradeTo === null || more.length > 0) {
+      complain("entrypoint downgrade", invocation.app.join(" "), "one REVISION: -1, an id, base");
+    }
+  } else if (!starting && invocation.app.length > 0) {
     complain(`entrypoint ${command}`, invocation.app.join(" "), "no APP, since none is started");
   }
 
@@ -477,6 +498,8 @@ export function readSettings(
     supervise,
     user: read<string | null>("user", notEmpty("NAME or NAME:GROUP"), null),
     dryRun: flags.dryRun === true,
+    downgradeTo,
+    force: flags.force === true,
     json: flags.json === true,
     verbose: flags.verbose === true,
     logFormat: read("logFormat", oneOf(logFormats), "auto"),
@@ -606,6 +629,15 @@ function parseVersionTable(text: string): VersionTable {
   return second === undefined
     ? { schema: null, name: first ?? "" }
     : { schema: first ?? "", name: second };
+}
+
+/** `-1`, `base`, an id or its beginning. Alembic's other forms are relative to what is not under the lock yet. */
+function parseDowngradeTarget(text: string): DowngradeTarget | null {
+  if (text === "base") return { kind: "base" };
+  const steps = /^-(\d{1,6})$/.exec(text)?.[1];
+  if (steps !== undefined)
+    return Number(steps) > 0 ? { kind: "relative", steps: Number(steps) } : null;
+  return text === "" || /^[-+]|@/.test(text) ? null : { kind: "revision", name: text };
 }
 
 function parseSignalName(text: string): SignalName {

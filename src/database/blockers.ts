@@ -4,6 +4,7 @@
 // CREATE INDEX CONCURRENTLY waits.
 
 import type pg from "pg";
+import { ownApplicationName } from "./connect.ts";
 
 /** One session as people need it to find the culprit. Times are in seconds, by the server's clock. */
 export interface Session {
@@ -55,6 +56,22 @@ export async function findOrphans(client: pg.Client): Promise<Session[]> {
     from pg_stat_activity a
     where a.datname = current_database() and a.pid <> pg_backend_pid()
       and a.application_name like '${migrationApplicationPrefix}%'
+    order by a.pid`);
+  return rows;
+}
+
+/**
+ * Who else is connected and may be in need of what a downgrade takes away: sessions of our own role, and other replicas'
+ * entrypoints, which would migrate up again.
+ */
+export async function findClients(client: pg.Client): Promise<Session[]> {
+  const own = client.escapeLiteral(`${ownApplicationName()}%`);
+  const { rows } = await client.query<Session>(`
+    select ${sessionColumns}
+    from pg_stat_activity a
+    where a.datname = current_database() and a.backend_type = 'client backend'
+      and (a.usename = current_user or a.application_name like 'entrypoint %')
+      and a.pid <> pg_backend_pid() and a.application_name not like ${own}
     order by a.pid`);
   return rows;
 }

@@ -95,12 +95,12 @@ export function recogniseCommand(words: readonly string[]): MigrationCommand {
 }
 
 /**
- * The words that ask the same Alembic something else, `alembic -c a.ini history` of `alembic -c a.ini upgrade head`;
+ * The words that tell the same Alembic something else, `alembic -c a.ini history` of `alembic -c a.ini upgrade head`;
  * null unless `words` are understood.
  */
 export function askAlembic(
   words: readonly string[],
-  verb: "current" | "heads" | "history",
+  verb: "current" | "heads" | "history" | "downgrade",
   options: readonly string[],
 ): Words | null {
   const command = recogniseCommand(words);

@@ -3,13 +3,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { describeSession, findBlockers, migrationApplicationPrefix } from "../database/blockers.ts";
-import {
-  isPooled,
-  shortHostname,
-  waitForDatabase,
-  type Connection,
-  type WaitOptions,
-} from "../database/connect.ts";
+import { isPooled, shortHostname, waitForDatabase, type Connection } from "../database/connect.ts";
 import type { MigrationLock } from "../database/lock.ts";
 import type { DatabaseAddress } from "../database/url.ts";
 import type { Environment } from "../environment.ts";
@@ -46,25 +40,11 @@ export async function migrateAndVerify(
     lock: MigrationLock;
   },
 ): Promise<void> {
-  const { settings, log, signals } = context;
-  const env = await migrationEnvironment(settings.env, on.connection);
-  const stopReporting = reportBlockers(context, on.connection, env["PGAPPNAME"] ?? "");
-  let failure: Failure | null = null;
-  try {
-    await migrate(context, on.words, env, on.lock.lost, on.before);
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    failure = error;
-  } finally {
-    await stopReporting();
-  }
-
-  // From a fresh connection: exit 0 is not success, and ours may be the one that was lost.
-  const after = await inspectAfresh(on.history, on.address, {
-    timeoutMs: failure === null ? settings.waitTimeoutMs : Math.min(settings.waitTimeoutMs, 5_000),
-    stop: signals.stop,
-    log,
-  });
+  const { log, signals } = context;
+  const failure = await runReporting(context, on.connection, (env) =>
+    migrate(context, on.words, env, on.lock.lost, on.before),
+  );
+  const after = await inspectAfresh(context, on.history, on.address, failure);
   const progress = describeProgress(on.before, after);
   if (failure !== null) {
     const { code, message, hint, cause, details } = failure;
@@ -98,18 +78,54 @@ export async function migrateAndVerify(
   );
 }
 
+/** Runs `run`, the migration, and says meanwhile who keeps it waiting. The Failure that it ends with, or null. */
+export async function runReporting(
+  { settings, log }: Context,
+  connection: Connection,
+  run: (env: Environment) => Promise<void>,
+): Promise<Failure | null> {
+  const env = await migrationEnvironment(settings.env, connection);
+  const stopReporting = reportBlockers(log, connection, env["PGAPPNAME"] ?? "");
+  try {
+    await run(env);
+    return null;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return error;
+  } finally {
+    await stopReporting();
+  }
+}
+
+/**
+ * Asks from a fresh connection: exit 0 is not success, and the lock's may be the one that was lost. After a failure nobody
+ * waits long for the answer. Throws a Failure where there is none.
+ */
+export async function askAfresh<T>(
+  { settings, log, signals }: Context,
+  address: DatabaseAddress,
+  failure: Failure | null,
+  ask: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const { stop } = signals;
+  const { waitTimeoutMs } = settings;
+  const timeoutMs = failure === null ? waitTimeoutMs : Math.min(waitTimeoutMs, 5_000);
+  const connection = await waitForDatabase(address, { timeoutMs, stop, log });
+  try {
+    return await unlessStopped(stop, ask(connection));
+  } finally {
+    await connection.close();
+  }
+}
+
 async function inspectAfresh(
+  context: Context,
   history: History,
   address: DatabaseAddress,
-  options: WaitOptions,
+  failure: Failure | null,
 ): Promise<State> {
   try {
-    const connection = await waitForDatabase(address, options);
-    try {
-      return await unlessStopped(options.stop, inspect(history, connection.client));
-    } finally {
-      await connection.close();
-    }
+    return await askAfresh(context, address, failure, ({ client }) => inspect(history, client));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return { state: "cannot-tell", reason: error.message };
@@ -124,9 +140,21 @@ export async function migrate(
   lockLost: AbortSignal | null,
   before: State | null = null,
 ): Promise<void> {
-  const { settings, log, signals } = context;
+  const { log } = context;
   const pending = before !== null && "pending" in before ? before.pending : null;
   log.info({ event: "migrating", command: words, pending }, "Running database migrations...");
+  await runStep(context, words, env, lockLost, "Migration failed! Aborting startup.");
+}
+
+/** Runs a command that migrates to its end; anything but exit code 0 is a Failure, which begins with `headline`. */
+export async function runStep(
+  context: Context,
+  words: Words,
+  env: Environment,
+  lockLost: AbortSignal | null,
+  headline: string,
+): Promise<void> {
+  const { settings, log, signals } = context;
   const startMs = performance.now();
   const end = await runCommand(words, {
     env,
@@ -137,14 +165,11 @@ export async function migrate(
     log,
   });
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-  if (end.kind === "exited" && end.code === 0) {
-    log.info(
-      { event: "command-done", command: words, seconds: Number(seconds) },
-      `${words[0]} took ${seconds} s`,
-    );
-    return;
-  }
-  throw commandFailure(context, "Migration failed! Aborting startup.", words, end);
+  if (end.kind !== "exited" || end.code !== 0) throw commandFailure(context, headline, words, end);
+  log.info(
+    { event: "command-done", command: words, seconds: Number(seconds) },
+    `${words[0]} took ${seconds} s`,
+  );
 }
 
 /** Runs the setup steps in their order; each must exit with code 0. */
@@ -238,7 +263,7 @@ async function migrationEnvironment(
 
 /** While the migration runs, says who keeps it waiting; resolves the returned function once it is quiet. */
 function reportBlockers(
-  { log }: Context,
+  log: Log,
   { client }: Connection,
   application: string,
 ): () => Promise<void> {

@@ -30,6 +30,14 @@ export type Target =
   | { readonly kind: "heads" }
   | { readonly kind: "revision"; readonly id: string };
 
+/** What `downgrade` was told to go back to. */
+export type DowngradeTarget =
+  | { readonly kind: "base" }
+  /** `-2` */
+  | { readonly kind: "relative"; readonly steps: number }
+  /** An id, a branch label, or the beginning of just one of them. */
+  | { readonly kind: "revision"; readonly name: string };
+
 /**
  * Where the database stands against the revision files.
  * `current` are the rows, `heads` the real heads (no file names them as down_revision or dependency),

@@ -16,6 +16,8 @@ export interface RevisionFile {
   doc?: string;
   /** Statements of upgrade(), one a line. */
   upgrade?: string;
+  /** Those of downgrade(). */
+  downgrade?: string;
 }
 
 const environment = `import os
@@ -47,20 +49,23 @@ export function createProject(
   );
   writeFileSync(join(directory, "migrations", "env.py"), options.env ?? environment);
   let previous: string | null = null;
-  for (const { id, down, dependsOn, label, doc, upgrade } of revisions) {
+  for (const { id, down, dependsOn, label, doc, upgrade, downgrade } of revisions) {
     const parent: unknown = down === undefined ? previous : down;
     const literal = parent === null ? "None" : JSON.stringify(parent);
     const more = [
       ...(dependsOn === undefined ? [] : [`depends_on = "${dependsOn}"\n`]),
       ...(label === undefined ? [] : [`branch_labels = ("${label}",)\n`]),
     ].join("");
-    const body = (upgrade ?? `op.execute("create table t_${id} (id int)")`)
-      .split("\n")
-      .map((line) => `    ${line}`)
-      .join("\n");
+    const body = (statements: string) =>
+      statements
+        .split("\n")
+        .map((line) => `    ${line}`)
+        .join("\n");
+    const up = body(upgrade ?? `op.execute("create table t_${id} (id int)")`);
+    const back = body(downgrade ?? `op.execute("drop table t_${id}")`);
     writeFileSync(
       join(versions, `${id}.py`),
-      `${doc === undefined ? "" : `"""${doc}"""\n`}import os, sys, time\nfrom alembic import op\n\nrevision = "${id}"\ndown_revision = ${literal}\n${more}\ndef upgrade():\n${body}\n\ndef downgrade():\n    pass\n`,
+      `${doc === undefined ? "" : `"""${doc}"""\n`}import os, sys, time\nfrom alembic import op\n\nrevision = "${id}"\ndown_revision = ${literal}\n${more}\ndef upgrade():\n${up}\n\ndef downgrade():\n${back}\n`,
     );
     previous = id;
   }

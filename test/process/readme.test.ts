@@ -60,6 +60,9 @@ const expectations: Readonly<Record<string, Expected>> = {
   "node ../../dist/entrypoint.js history --verbose": {
     stdout: [`Rev: ${head} (head)`, "Parent: <base>", "Path: /"],
   },
+  "node ../../dist/entrypoint.js downgrade base": {
+    stderr: ["Nothing to undo: the database is at base"],
+  },
   "node ../../dist/entrypoint.js uvicorn --version": { stderr: started, stdout: uvicorn },
   "node ../../dist/entrypoint.js -- uvicorn --version": { stderr: started, stdout: uvicorn },
   'node ../../dist/entrypoint.js --setup "alembic current" uvicorn --version': {
@@ -102,6 +105,8 @@ const exceptions: Readonly<Record<string, string>> = {
       "docker compose -f docker/compose.boot.yaml down --volumes",
     ].map((command) => [command, "test/container/compose.test.ts does what it does"]),
   ),
+  "docker exec blog-backend-1 entrypoint downgrade -2 --dry-run":
+    "test/container/boot.test.ts does what it does",
   "kubectl apply -f docker/kubernetes.yaml": "it needs a cluster; test/unit/kubernetes.test.ts",
   "kubectl apply -f docker/kubernetes.boot.yaml": "it needs a cluster",
   "npm run check": ".ci/run runs its parts",

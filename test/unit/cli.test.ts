@@ -166,7 +166,7 @@ test("supervise takes its own options and an application, after -- or not", () =
   expect(invocationOf("supervise")).toEqual({ command: "supervise", flags: {}, app: [] });
 });
 
-test.each(["downgrade", "lint", "backfill", "freeze"])(
+test.each(["lint", "backfill", "freeze"])(
   "64: %s is planned, and not taken for an application",
   (word) => {
     const { code, message, hint } = failureOf(word);
@@ -258,4 +258,19 @@ test("status, current, heads and history have the options that they read", () =>
     expect(text).not.toContain("--wait-timeout");
   }
   expect(printedBy("heads", "--help")).not.toContain("--json");
+});
+
+test("of downgrade the options may come behind the revision, and -1 is no option", () => {
+  const { command, flags, app } = invocationOf(
+    "downgrade",
+    "-1",
+    "--dry-run",
+    "--lock-timeout",
+    "5s",
+  );
+  expect({ command, flags, app }).toEqual({
+    command: "downgrade",
+    flags: { dryRun: true, lockTimeout: "5s" },
+    app: ["-1"],
+  });
 });

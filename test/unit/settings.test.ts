@@ -67,6 +67,8 @@ test("without a word the settings do what entrypoint.sh does", () => {
     },
     user: null,
     dryRun: false,
+    downgradeTo: null,
+    force: false,
     json: false,
     verbose: false,
     logFormat: "auto",
@@ -661,3 +663,23 @@ test("--json and --verbose are for the commands that print", () => {
     "--verbose means nothing to entrypoint run",
   ]);
 });
+
+test.each([
+  [["-1"], { kind: "relative", steps: 1 }],
+  [["-12"], { kind: "relative", steps: 12 }],
+  [["base"], { kind: "base" }],
+  [["0003-add"], { kind: "revision", name: "0003-add" }],
+] as const)("downgrade %j", (app, downgradeTo) => {
+  const invocation = { command: "downgrade", flags: {}, app } as const;
+  expect(readSettings(invocation, {}, "/srv")).toMatchObject({ downgradeTo, app: null });
+});
+
+test.each([[[]], [["-0"]], [["+1"]], [["blog@base"]], [["--1"]], [["a1", "b2"]]])(
+  "64: downgrade %j",
+  (app) => {
+    const invocation = { command: "downgrade", flags: {}, app } as const;
+    expect(failureOf(() => readSettings(invocation, {}, "/srv")).details["problems"]).toEqual([
+      `entrypoint downgrade: given ${JSON.stringify(app.join(" "))}; allowed: one REVISION: -1, an id, base`,
+    ]);
+  },
+);

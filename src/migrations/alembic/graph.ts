@@ -110,7 +110,7 @@ export function buildGraph(revisions: readonly Revision[]): GraphAnswer {
 }
 
 /** These revisions and all that they wait for. */
-function findAncestors(graph: Graph, ids: Iterable<string>): Set<string> {
+export function findAncestors(graph: Graph, ids: Iterable<string>): Set<string> {
   const found = new Set<string>();
   const todo = [...ids];
   for (let id = todo.pop(); id !== undefined; id = todo.pop()) {
@@ -233,7 +233,7 @@ type Found =
   | { readonly kind: "uncertain"; readonly reason: string };
 
 /** An id, a branch label, or the beginning of just one of them. */
-function findRevision(graph: Graph, name: string): Found {
+export function findRevision(graph: Graph, name: string): Found {
   if (
     name === "head" ||
     name === "heads" ||
