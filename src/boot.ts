@@ -6,7 +6,7 @@ import { acquireMigrationLock } from "./database/lock.ts";
 import { waitForOrphans } from "./database/orphans.ts";
 import type { DatabaseAddress } from "./database/url.ts";
 import { printResult } from "./log.ts";
-import { inspect, type History } from "./migrations/alembic/inspect.ts";
+import { inspect, nameOfVersionTable, type History } from "./migrations/alembic/inspect.ts";
 import { decide, type Plan } from "./migrations/decide.ts";
 import { migrate, migrateAndVerify, runSetup, type Context } from "./migrations/migrate.ts";
 import { stateDetails, type CurrentState, type State } from "./migrations/state.ts";
@@ -107,12 +107,14 @@ async function runLocked(
   const { settings, log, signals } = context;
   const { history, address, connection } = on;
   const startMs = performance.now();
+  const versionTable = nameOfVersionTable(history);
 
   // 3. lock
   const answer = await acquireMigrationLock(connection, {
     timeoutMs: settings.lockTimeoutMs,
     stop: signals.stop,
     log,
+    versionTable,
     async findCurrent() {
       if (settings.setup.length > 0 || settings.alwaysMigrate || history === null) return null;
       const state = await inspect(history, connection.client);
@@ -128,7 +130,12 @@ async function runLocked(
   try {
     // 4. inspect again: another replica may have been here first, and its migration may live on in the server
     const remainingMs = Math.max(settings.lockTimeoutMs - (performance.now() - startMs), 0);
-    await waitForOrphans(connection, { timeoutMs: remainingMs, stop: signals.stop, log });
+    await waitForOrphans(connection, {
+      timeoutMs: remainingMs,
+      stop: signals.stop,
+      log,
+      versionTable,
+    });
     const before = await unlessStopped(signals.stop, inspectNow(history, connection));
     const plan = decide(settings, before);
     if (plan.kind === "fail") throw plan.failure;

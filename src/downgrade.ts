@@ -65,6 +65,7 @@ export async function downgrade(context: Context): Promise<number> {
       timeoutMs: settings.lockTimeoutMs,
       stop: signals.stop,
       log,
+      versionTable: history.versionTable.name,
       findCurrent: () => Promise.resolve(null),
       connectAgain: () => openConnection(context, address),
     });
@@ -75,6 +76,7 @@ export async function downgrade(context: Context): Promise<number> {
         timeoutMs: settings.lockTimeoutMs,
         stop: signals.stop,
         log,
+        versionTable: history.versionTable.name,
       });
       await carryOut(context, { history, address, connection, lock, words, plan: await planNow() });
     } finally {
@@ -203,7 +205,7 @@ async function carryOut(
     { event: "downgrading", command: on.words, from, undone, to },
     `Undoing ${describeRevisions(graph, undone)}: the database goes from ${at(from)} back to ${at(to)}`,
   );
-  const failure = await runReporting(context, on.connection, (env) =>
+  const failure = await runReporting(context, on.connection, on.history, (env) =>
     runStep(context, on.words, env, on.lock.lost, "Downgrade failed!"),
   );
   const rows = await askAfresh(context, on.address, failure, async (connection) =>

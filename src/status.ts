@@ -132,7 +132,7 @@ interface Facts {
 }
 
 async function readFacts({ versionTable }: History, connection: Connection): Promise<Facts> {
-  const health = await readHealth(connection);
+  const health = await readHealth(connection, versionTable.name);
   const rows = await readVersionRows(connection.client, versionTable).catch((error: unknown) => {
     // lock_not_available, query_canceled
     if (["55P03", "57014"].includes((error as { code?: string }).code ?? "")) return null;

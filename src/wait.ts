@@ -4,9 +4,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { announceStart } from "./boot.ts";
-import { describeSession, type Session } from "./database/blockers.ts";
 import { classify, jitter, type Connection } from "./database/connect.ts";
-import { findLockHolder } from "./database/lock.ts";
+import { findHolderActivity, type HolderActivity } from "./database/lock.ts";
 import type { DatabaseAddress } from "./database/url.ts";
 import { Failure, Stopped } from "./exit-codes.ts";
 import { printResult } from "./log.ts";
@@ -107,12 +106,21 @@ async function watch(
     const waitedMs = clock.elapsedMs();
     const over = waitedMs >= settings.waitTimeoutMs;
     if (over || waitedMs - reportedMs >= reportEveryMs) {
-      const holder = await answerTo(context, clock, findLockHolder(client));
-      if (over) throw notAtHead(context, history, plan.state, holder);
+      const found = await answerTo(
+        context,
+        clock,
+        findHolderActivity(client, history.versionTable.name),
+      );
+      if (over) throw notAtHead(context, history, plan.state, found);
       reportedMs = waitedMs;
       log.info(
-        { event: "waiting", ...stateDetails(state), holder, waitedMs: Math.round(waitedMs) },
-        `Waiting for the migration to ${describeTarget(history, plan.state)}: the database is ${describePending(plan.state)}${describeHolder(holder)}`,
+        {
+          event: "waiting",
+          ...stateDetails(state),
+          ...found.details,
+          waitedMs: Math.round(waitedMs),
+        },
+        `Waiting for the migration to ${describeTarget(history, plan.state)}: the database is ${describePending(plan.state)}; ${found.message}`,
       );
     }
     const delayMs = jitter(Math.min(firstPollMs * 2 ** attempt, longestPollMs));
@@ -154,16 +162,16 @@ function notAtHead(
   { settings }: Context,
   history: History,
   state: PendingState,
-  holder: Session | null,
+  found: HolderActivity,
 ): Failure {
   const { waitTimeoutMs } = settings;
   const after = waitTimeoutMs === 0 ? "" : ` after ${waitTimeoutMs / 1000} s`;
   return new Failure(
     "pending",
-    `the database is not at ${describeTarget(history, state)}${after}: it is ${describePending(state)}${describeHolder(holder)}`,
+    `the database is not at ${describeTarget(history, state)}${after}: it is ${describePending(state)}; ${found.message}`,
     {
       hint: "look whether the migration was started and how it ended, or raise --wait-timeout",
-      details: { ...stateDetails(state), holder },
+      details: { ...stateDetails(state), ...found.details },
     },
   );
 }
@@ -177,10 +185,6 @@ function describeTarget(
     return `revision ${command.target.id}`;
   }
   return `head ${heads.join(", ")}`;
-}
-
-function describeHolder(holder: Session | null): string {
-  return holder === null ? "" : `; the migration lock is held by ${describeSession(holder)}`;
 }
 
 function startClock(limitMs: number): Clock {

@@ -30,14 +30,6 @@ export const sessionColumns = `
   coalesce(a.state, '') as state,
   left(regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 80) as query`;
 
-/** Sessions for which the backends named `application` wait. */
-export async function findBlockers(client: pg.Client, application: string): Promise<Session[]> {
-  const { rows } = await client.query<Session>(
-    blockersQuery(`m.application_name = ${client.escapeLiteral(application)}`),
-  );
-  return rows;
-}
-
 /** Selects the sessions for which others wait, those `m` of pg_stat_activity that are `waiting`. */
 export function blockersQuery(waiting: string): string {
   return `
@@ -49,13 +41,43 @@ export function blockersQuery(waiting: string): string {
     order by a.pid`;
 }
 
-/** Backends of a migration that entrypoint started, wherever it is now. Ask while holding the lock: then they are orphans. */
-export async function findOrphans(client: pg.Client): Promise<Session[]> {
+/** Locks of tables that only DDL takes, and those for which CREATE INDEX CONCURRENTLY waits. */
+const ddlLock = `v.locktype in ('relation', 'virtualxid') and v.mode in ('ShareUpdateExclusiveLock',
+  'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')`;
+
+/**
+ * The condition by which a session `m` of pg_stat_activity that waits is a migration's: by its name or, since asyncpg and
+ * pg8000 ignore PGAPPNAME, by what it waits for, or by a lock on the version table.
+ */
+export function waitingMigration(client: pg.Client, versionTable: string): string {
+  return `(${named("m")} or ${hasVersionTable(client, versionTable, "m")} or exists (
+    select from pg_locks v where v.pid = m.pid and not v.granted and ${ddlLock}))`;
+}
+
+function named(session: string): string {
+  return `${session}.application_name like '${migrationApplicationPrefix}%'`;
+}
+
+/** Alembic locks the table from its first look at it to the end of the transaction. Entrypoints look at it too. */
+function hasVersionTable(client: pg.Client, versionTable: string, session: string): string {
+  return `(${session}.application_name not like 'entrypoint %' and exists (
+    select from pg_locks v join pg_class c on c.oid = v.relation
+    where v.pid = ${session}.pid and v.database = ${session}.datid
+      and c.relname = ${client.escapeLiteral(versionTable)}))`;
+}
+
+/**
+ * Backends of a migration, wherever its client is now. Ask while holding the lock: then they are orphans. Of those without a
+ * name it must have changed something, and run a statement: a session whose client has gone is not idle in a transaction
+ * for long, and who only reads (pg_dump) is in nobody's way. `versionTable`: its name, without a schema.
+ */
+export async function findOrphans(client: pg.Client, versionTable: string): Promise<Session[]> {
   const { rows } = await client.query<Session>(`
     select ${sessionColumns}
     from pg_stat_activity a
     where a.datname = current_database() and a.pid <> pg_backend_pid()
-      and a.application_name like '${migrationApplicationPrefix}%'
+      and (${named("a")} or (a.state = 'active' and a.backend_xid is not null
+        and ${hasVersionTable(client, versionTable, "a")}))
     order by a.pid`);
   return rows;
 }

@@ -2,7 +2,7 @@
 // blocks the migration, which indexes a failed one has left behind. One round trip, reading only, and it waits for nobody.
 
 import type pg from "pg";
-import { blockersQuery, migrationApplicationPrefix, type Session } from "./blockers.ts";
+import { blockersQuery, waitingMigration, type Session } from "./blockers.ts";
 import { greetedPid, type Connection } from "./connect.ts";
 import { lockHolderQuery, toHolder, type HolderRow } from "./lock.ts";
 import { userTablesExist } from "./version-rows.ts";
@@ -29,17 +29,18 @@ export interface InvalidIndex {
 
 /**
  * Begins a read-only transaction in which no statement takes longer than two seconds, and reads all that. Queries that
- * follow are in it too: a setting of the session would stay behind in a pooler.
+ * follow are in it too: a setting of the session would stay behind in a pooler. `versionTable` is without a schema.
  */
-export async function readHealth(connection: Connection): Promise<Health> {
-  const answers = (await connection.client.query(`
+export async function readHealth(connection: Connection, versionTable: string): Promise<Health> {
+  const { client } = connection;
+  const answers = (await client.query(`
     begin read only;
     set local lock_timeout = '1s';
     set local statement_timeout = '2s';
     select current_database() as database, pg_backend_pid() as pid,
       (select row_to_json(h) from (${lockHolderQuery} limit 1) h) as holder,
       (select coalesce(json_agg(b), '[]')
-        from (${blockersQuery(`m.application_name like '${migrationApplicationPrefix}%'`)}) b) as "blockedBy",
+        from (${blockersQuery(waitingMigration(client, versionTable))}) b) as "blockedBy",
       (select coalesce(json_agg(i), '[]') from (${invalidIndexesQuery}) i) as "invalidIndexes",
       ${userTablesExist("exists (select from pg_attribute v where v.attrelid = c.oid and v.attname = 'version_num')")} as "userTables"`)) as unknown as pg.QueryResult<
     Omit<Health, "holder"> & { pid: number; holder: HolderRow | null }

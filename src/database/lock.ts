@@ -8,6 +8,7 @@ import type { Log } from "../log.ts";
 import type { CurrentState } from "../migrations/state.ts";
 import { unlessStopped } from "../process/signals.ts";
 import type pg from "pg";
+import { describeActivity, findActivity, type Activity } from "./activity.ts";
 import { describeSession, sessionColumns, type Session } from "./blockers.ts";
 import { isPooled, jitter, ownApplicationName, type Connection } from "./connect.ts";
 
@@ -45,6 +46,8 @@ export async function acquireMigrationLock(
     timeoutMs: number;
     stop: AbortSignal;
     log: Log;
+    /** The name, without a schema: by it the holder's migration is known. */
+    versionTable: string;
     /** Asked while the lock is another's: the state, once nothing is left to be done under it. */
     findCurrent: () => Promise<CurrentState | null>;
     /** Opens another connection to the same database. */
@@ -62,6 +65,7 @@ export async function acquireMigrationLock(
       "The database is reached through a transaction pooler: the lock is held by an open transaction; a direct URL is safer",
     );
   }
+  const findHolder = () => findHolderActivity(client, options.versionTable);
   const start = performance.now();
   let reportedMs = -Infinity;
   for (let attempt = 0; ; attempt++) {
@@ -77,24 +81,23 @@ export async function acquireMigrationLock(
 
     const waitedMs = performance.now() - start;
     if (waitedMs >= timeoutMs) {
-      const holder = await unlessStopped(stop, findLockHolder(client));
-      const held = holder === null ? "" : `: held by ${describeSession(holder)}`;
+      const found = await unlessStopped(stop, findHolder());
       throw new Failure(
         "lock-timeout",
-        `cannot take the migration lock within ${timeoutMs / 1000} s${held}`,
+        `cannot take the migration lock within ${timeoutMs / 1000} s: ${found.message}`,
         {
           hint: "another replica is migrating; raise --lock-timeout, or look at its log",
-          details: { holder },
+          details: { ...found.details },
         },
       );
     }
     if (waitedMs - reportedMs >= reportEveryMs) {
-      const holder = await unlessStopped(stop, findLockHolder(client));
+      const { holder, message, details } = await unlessStopped(stop, findHolder());
       if (holder !== null) {
         reportedMs = waitedMs;
         log.info(
-          { event: "lock-wait", holder, waitedMs: Math.round(waitedMs) },
-          `Waiting for another replica's migration: the lock is held by ${describeSession(holder)}`,
+          { event: "lock-wait", ...details, waitedMs: Math.round(waitedMs) },
+          `Waiting for another replica's migration: ${message}`,
         );
       }
     }
@@ -103,8 +106,34 @@ export async function acquireMigrationLock(
   }
 }
 
+/** Who holds the migration lock, and what that migration is at. */
+export interface HolderActivity {
+  readonly holder: Session | null;
+  /** `the migration lock is held by pid 7 (…); it is blocked by …` */
+  readonly message: string;
+  /** For the log. */
+  readonly details: { readonly holder: Session | null } & Activity;
+}
+
+/** `versionTable`: its name, without a schema. */
+export async function findHolderActivity(
+  client: pg.Client,
+  versionTable: string,
+): Promise<HolderActivity> {
+  const holder = await findLockHolder(client);
+  const activity = await findActivity(client, versionTable);
+  const parts = [
+    holder === null
+      ? "nobody holds the migration lock"
+      : `the migration lock is held by ${describeSession(holder)}`,
+    describeActivity(activity),
+  ];
+  const message = parts.filter((part) => part !== "").join("; ");
+  return { holder, message, details: { holder, ...activity } };
+}
+
 /** Who holds the migration lock of this database, and since when, or null. */
-export async function findLockHolder(client: pg.Client): Promise<Session | null> {
+async function findLockHolder(client: pg.Client): Promise<Session | null> {
   const { rows } = await client.query<HolderRow>(lockHolderQuery);
   return toHolder(rows[0]);
 }

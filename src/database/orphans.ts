@@ -14,13 +14,13 @@ const reportEveryMs = 15_000;
 /** Resolves once no earlier migration runs in this database; Failure "lock-timeout" after `timeoutMs`. */
 export async function waitForOrphans(
   { client }: Connection,
-  options: { timeoutMs: number; stop: AbortSignal; log: Log },
+  options: { timeoutMs: number; stop: AbortSignal; log: Log; versionTable: string },
 ): Promise<void> {
-  const { timeoutMs, stop, log } = options;
+  const { timeoutMs, stop, log, versionTable } = options;
   const start = performance.now();
   let reportedMs = -Infinity;
   for (;;) {
-    const orphans = await unlessStopped(stop, findOrphans(client));
+    const orphans = await unlessStopped(stop, findOrphans(client, versionTable));
     if (orphans.length === 0) return;
     const waitedMs = performance.now() - start;
     const names = orphans.map(describeSession).join("; ");

@@ -2,7 +2,8 @@
 // runs, exit code 0 is not believed until the database agrees, and a failure says how far it came.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { describeSession, findBlockers, migrationApplicationPrefix } from "../database/blockers.ts";
+import { describeActivity, findActivity } from "../database/activity.ts";
+import { migrationApplicationPrefix } from "../database/blockers.ts";
 import { isPooled, shortHostname, waitForDatabase, type Connection } from "../database/connect.ts";
 import type { MigrationLock } from "../database/lock.ts";
 import type { DatabaseAddress } from "../database/url.ts";
@@ -22,8 +23,8 @@ export interface Context {
   readonly signals: Signals;
 }
 
-const blockerCheckMs = 5_000;
-const blockerReportMs = 15_000;
+const activityCheckMs = 2_000;
+const activityReportMs = 15_000;
 
 /**
  * Steps 5 and 6, under the lock: runs the migration, then asks the database itself, on a fresh connection, how far it
@@ -41,7 +42,7 @@ export async function migrateAndVerify(
   },
 ): Promise<void> {
   const { log, signals } = context;
-  const failure = await runReporting(context, on.connection, (env) =>
+  const failure = await runReporting(context, on.connection, on.history, (env) =>
     migrate(context, on.words, env, on.lock.lost, on.before),
   );
   const after = await inspectAfresh(context, on.history, on.address, failure);
@@ -78,22 +79,33 @@ export async function migrateAndVerify(
   );
 }
 
-/** Runs `run`, the migration, and says meanwhile who keeps it waiting. The Failure that it ends with, or null. */
+/**
+ * Runs `run`, the migration, and says meanwhile what keeps it waiting. Resolves to the Failure that it ends with, or null;
+ * that of a migration which has taken too long names who was in the way.
+ */
 export async function runReporting(
   { settings, log }: Context,
   connection: Connection,
+  { versionTable }: History,
   run: (env: Environment) => Promise<void>,
 ): Promise<Failure | null> {
   const env = await migrationEnvironment(settings.env, connection);
-  const stopReporting = reportBlockers(log, connection, env["PGAPPNAME"] ?? "");
+  const reporter = reportActivity(log, connection, versionTable.name);
   try {
     await run(env);
     return null;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return error;
+    const activity = reporter.last();
+    if (error.code !== "migration-timeout" || activity === "") return error;
+    const { code, message, hint, cause, details } = error;
+    return new Failure(code, `${message}; when last looked at, ${activity}`, {
+      ...(hint === undefined ? {} : { hint }),
+      cause,
+      details: { ...details },
+    });
   } finally {
-    await stopReporting();
+    await reporter.stop();
   }
 }
 
@@ -261,30 +273,39 @@ async function migrationEnvironment(
   };
 }
 
-/** While the migration runs, says who keeps it waiting; resolves the returned function once it is quiet. */
-function reportBlockers(
-  log: Log,
-  { client }: Connection,
-  application: string,
-): () => Promise<void> {
+interface Reporter {
+  /** What the migration was at when it was last looked at; empty where it was not waiting. */
+  last(): string;
+  /** Resolves once it is quiet. */
+  stop(): Promise<void>;
+}
+
+/** While the migration runs, says who keeps it waiting and how far the index is that it builds. */
+function reportActivity(log: Log, { client }: Connection, versionTable: string): Reporter {
   let reportedMs = -Infinity;
+  let last = "";
   let asking: Promise<void> = Promise.resolve();
   const ask = async () => {
-    const blockers = await findBlockers(client, application);
+    const activity = await findActivity(client, versionTable);
+    last = describeActivity(activity);
     const nowMs = performance.now();
-    if (blockers.length === 0 || nowMs - reportedMs < blockerReportMs) return;
+    if (last === "" || nowMs - reportedMs < activityReportMs) return;
     reportedMs = nowMs;
-    log.warn(
-      { event: "blocked", blockers },
-      `The migration is blocked by ${blockers.map((one) => `${describeSession(one)}: ${one.query}`).join("; ")}`,
+    const blocked = activity.blockers.length > 0;
+    log[blocked ? "warn" : "info"](
+      { event: blocked ? "blocked" : "progress", ...activity },
+      `The migration still runs: ${last}`,
     );
   };
   const timer = setInterval(() => {
     // A lost connection is the lock's business.
     asking = ask().catch(() => undefined);
-  }, blockerCheckMs);
-  return async () => {
-    clearInterval(timer);
-    await Promise.race([asking, sleep(1_000, undefined, { ref: false })]);
+  }, activityCheckMs);
+  return {
+    last: () => last,
+    async stop() {
+      clearInterval(timer);
+      await Promise.race([asking, sleep(1_000, undefined, { ref: false })]);
+    },
   };
 }

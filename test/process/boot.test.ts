@@ -181,22 +181,6 @@ describe("the migration's session", () => {
     });
     expect(run.stdout).toMatch(/^entrypoint-migration \S+\n1s\n7MB\n$/);
   });
-
-  test("is blocked by another one, which is named", async () => {
-    const DATABASE_URL = await createTestDatabase();
-    const cwd = createProject([
-      { id: "a1", upgrade: 'op.execute("alter table busy add column c int")' },
-    ]);
-    const client = await connectClient(DATABASE_URL);
-    await client.query("create table busy (id int)");
-    await client.query("set application_name = 'nightly report'");
-    await client.query("begin");
-    await client.query("select from busy");
-    const run = startEntrypoint(["migrate"], { cwd, env: { DATABASE_URL } });
-    expect((await run.event("blocked")).msg).toContain("(nightly report, user postgres");
-    await client.query("commit");
-    expect((await run.ended).code).toBe(0);
-  });
 });
 
 describe("behind a transaction pooler", () => {

@@ -117,6 +117,12 @@ export const computedTable = environment.replace(
   'target_metadata=None, version_table="blog" + "_versions"',
 );
 
+/** An env.py whose sessions have a name of their own, as those of a driver that ignores PGAPPNAME. */
+export const ownSessionName = environment.replace(
+  'os.environ["DATABASE_URL"]',
+  'os.environ["DATABASE_URL"], connect_args={"application_name": "blog"}',
+);
+
 /** A directory with an `alembic` that only writes a mark, first on PATH. */
 export function shadowAlembic(): { env: Record<string, string>; mark: string } {
   const directory = mkdtempSync(join(tmpdir(), "entrypoint-shadow-"));

@@ -91,7 +91,7 @@ describe("behind", () => {
     const run = startEntrypoint(["wait"], options);
     expect(await run.event("waiting")).toMatchObject({
       level: "info",
-      msg: "Waiting for the migration to head c3: the database is at a1; pending: b2, c3",
+      msg: "Waiting for the migration to head c3: the database is at a1; pending: b2, c3; nobody holds the migration lock",
       state: "behind",
       holder: null,
     });
@@ -138,7 +138,7 @@ describe("behind", () => {
     expect(run.lines.at(-1)).toMatchObject({
       event: "pending",
       exitCode: 3,
-      msg: "the database is not at head c3 after 0.3 s: it is at a1; pending: b2, c3",
+      msg: "the database is not at head c3 after 0.3 s: it is at a1; pending: b2, c3; nobody holds the migration lock",
       hint: expect.stringContaining("--wait-timeout"),
       pending: ["b2", "c3"],
     });
@@ -155,7 +155,7 @@ describe("behind", () => {
     const early = await runEntrypoint(args, options);
     expect(early.code).toBe(3);
     expect(early.lines.map((line) => line.msg)).toEqual([
-      "the database is not at head c3: it is at a1; pending: b2, c3",
+      "the database is not at head c3: it is at a1; pending: b2, c3; nobody holds the migration lock",
     ]);
     await moveTo(await connectClient(url), "c3");
     expect((await runEntrypoint(args, options)).code).toBe(0);

@@ -19,6 +19,11 @@ export interface History {
   readonly url: string | null;
 }
 
+/** The name that its sessions can be told by; Alembic's own where no files are read. */
+export function nameOfVersionTable(history: History | null): string {
+  return history?.versionTable.name ?? "alembic_version";
+}
+
 /** Reads the Alembic config and the revision files that `command` would read. */
 export async function readHistory(
   command: MigrationCommand,
