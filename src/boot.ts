@@ -6,10 +6,15 @@ import { acquireMigrationLock } from "./database/lock.ts";
 import { waitForOrphans } from "./database/orphans.ts";
 import type { DatabaseAddress } from "./database/url.ts";
 import { printResult } from "./log.ts";
-import { inspect, nameOfVersionTable, type History } from "./migrations/alembic/inspect.ts";
+import { inspect, type History } from "./migrations/alembic/inspect.ts";
 import { decide, type Plan } from "./migrations/decide.ts";
 import { migrate, migrateAndVerify, runSetup, type Context } from "./migrations/migrate.ts";
-import { stateDetails, type CurrentState, type State } from "./migrations/state.ts";
+import {
+  stateDetails,
+  usualVersionTable,
+  type CurrentState,
+  type State,
+} from "./migrations/state.ts";
 import { unlessStopped } from "./process/signals.ts";
 import {
   describePlan,
@@ -31,7 +36,7 @@ export async function boot(context: Context): Promise<boolean> {
   try {
     // 2. inspect, without a lock
     const first = await unlessStopped(signals.stop, inspectNow(history, connection));
-    const plan = decide(settings, first);
+    const plan = decide(settings, first, history?.versionTable);
     if (settings.dryRun) {
       const failure = plan.kind === "fail" ? plan.failure : null;
       const steps = plan.kind === "go" ? describeSteps(context, address, plan.migrate) : [];
@@ -107,14 +112,14 @@ async function runLocked(
   const { settings, log, signals } = context;
   const { history, address, connection } = on;
   const startMs = performance.now();
-  const versionTable = nameOfVersionTable(history);
+  const table = history?.versionTable ?? usualVersionTable;
 
   // 3. lock
   const answer = await acquireMigrationLock(connection, {
     timeoutMs: settings.lockTimeoutMs,
     stop: signals.stop,
     log,
-    versionTable,
+    versionTable: table.name,
     async findCurrent() {
       if (settings.setup.length > 0 || settings.alwaysMigrate || history === null) return null;
       const state = await inspect(history, connection.client);
@@ -134,10 +139,10 @@ async function runLocked(
       timeoutMs: remainingMs,
       stop: signals.stop,
       log,
-      versionTable,
+      versionTable: table.name,
     });
     const before = await unlessStopped(signals.stop, inspectNow(history, connection));
-    const plan = decide(settings, before);
+    const plan = decide(settings, before, table);
     if (plan.kind === "fail") throw plan.failure;
     if (plan.migrate && history !== null && settings.migrate !== null && before !== null) {
       // 5. migrate, 6. verify

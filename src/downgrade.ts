@@ -126,7 +126,7 @@ async function makePlan(
 ): Promise<Plan> {
   const position = await locate(context, history, connection);
   const { graph } = position;
-  const plan = planDowngrade(graph, target, position.rows);
+  const plan = planDowngrade(graph, target, position.rows, history.versionTable);
   const objections = findIrreversible(graph, plan.undone).map(
     (id) => `the downgrade() of ${describeRevisions(graph, [id])} does nothing`,
   );

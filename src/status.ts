@@ -15,8 +15,10 @@ import { resolveState, type Graph } from "./migrations/alembic/graph.ts";
 import type { History } from "./migrations/alembic/inspect.ts";
 import { messageOf } from "./migrations/alembic/listing.ts";
 import { decide } from "./migrations/decide.ts";
+import { stampCommand } from "./migrations/cures.ts";
 import type { Context } from "./migrations/migrate.ts";
 import type { State } from "./migrations/state.ts";
+import type { Settings } from "./settings.ts";
 import { askOnce, findDatabase, readMigrations } from "./survey.ts";
 
 /** What --json prints. */
@@ -80,6 +82,7 @@ async function readStatus(context: Context): Promise<Status> {
   await new Promise((proceed) => setImmediate(proceed));
   const history = await readMigrations(context, settings.migrate ?? []);
   const address = findDatabase(context, history);
+  const of = { settings, history };
   const connection = await (early ?? (address === null ? null : open(address)));
   const facts =
     connection === null
@@ -89,7 +92,7 @@ async function readStatus(context: Context): Promise<Status> {
   const certain = resolve(history, facts);
   if (certain.state !== "cannot-tell") {
     const graph = history.graph.kind === "known" ? history.graph.graph : null;
-    return describe(certain, graph, facts?.health ?? null, { source: "files", reason: null });
+    return describe(of, certain, graph, facts?.health ?? null, { source: "files", reason: null });
   }
   const locked = facts !== null && facts.rows === null;
   if (!locked)
@@ -114,12 +117,12 @@ async function readStatus(context: Context): Promise<Status> {
   if (asked === null || asked.state.state === "cannot-tell") {
     const also = asked?.state.state === "cannot-tell" ? asked.state.reason : certain.reason;
     const reason = also === certain.reason ? also : `${certain.reason}; ${also}`;
-    return describe({ state: "cannot-tell", reason }, null, facts?.health ?? null, {
+    return describe(of, { state: "cannot-tell", reason }, null, facts?.health ?? null, {
       source: "files",
       reason,
     });
   }
-  return describe(asked.state, asked.graph, facts?.health ?? null, {
+  return describe(of, asked.state, asked.graph, facts?.health ?? null, {
     source: "alembic",
     reason: certain.reason,
   });
@@ -154,20 +157,25 @@ function resolve({ command, graph, versionTable }: History, facts: Facts | null)
 }
 
 function describe(
+  { settings, history: { versionTable } }: { settings: Settings; history: History },
   state: State,
   graph: Graph | null,
   health: Health | null,
   told: Pick<Status, "source" | "reason">,
 ): Status {
   const pending = "pending" in state ? state.pending : [];
-  const plan = decide({ onAhead: "abort", alwaysMigrate: false }, state);
+  const plan = decide(
+    { onAhead: "abort", alwaysMigrate: false, migrate: settings.migrate },
+    state,
+    versionTable,
+  );
   const wrong =
     plan.kind === "fail"
       ? { reason: plan.failure.message, cure: plan.failure.hint ?? null }
       : state.state === "unstamped"
         ? {
             reason: "there are tables, but no revision is recorded",
-            cure: "alembic stamp REVISION records the one that they are at",
+            cure: `where they are those of head: ${stampCommand(settings.migrate, state.heads)}; else stamp the revision that they are at`,
           }
         : { reason: null, cure: null };
   const reasons = [wrong.reason, told.reason].filter((reason) => reason !== null);

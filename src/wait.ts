@@ -97,7 +97,7 @@ async function watch(
   let reportedMs = -Infinity;
   for (let attempt = 0; ; attempt++) {
     const state = await answerTo(context, clock, inspect(history, client));
-    const plan = decideWait(settings, state);
+    const plan = decideWait(settings, state, history.versionTable);
     if (plan.kind === "fail") throw plan.failure;
     if (plan.kind === "go") {
       logArrival(context, history, state, plan.warning);
@@ -137,7 +137,7 @@ async function foretell(
 ): Promise<string> {
   const { settings, signals } = context;
   const state = await unlessStopped(signals.stop, inspect(history, client));
-  const plan = decideWait(settings, state);
+  const plan = decideWait(settings, state, history.versionTable);
   const failure = plan.kind === "fail" ? plan.failure : null;
   const what =
     plan.kind === "wait"

@@ -100,7 +100,7 @@ export function recogniseCommand(words: readonly string[]): MigrationCommand {
  */
 export function askAlembic(
   words: readonly string[],
-  verb: "current" | "heads" | "history" | "downgrade",
+  verb: "current" | "heads" | "history" | "upgrade" | "downgrade" | "stamp" | "merge",
   options: readonly string[],
 ): Words | null {
   const command = recogniseCommand(words);

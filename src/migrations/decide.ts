@@ -3,7 +3,14 @@
 
 import { Failure } from "../exit-codes.ts";
 import type { Settings } from "../settings.ts";
-import { stateDetails, type PendingState, type State } from "./state.ts";
+import { deleteRowStatement, mergeCommand, stampCommand, upgradeAllCommand } from "./cures.ts";
+import {
+  stateDetails,
+  usualVersionTable,
+  type PendingState,
+  type State,
+  type VersionTable,
+} from "./state.ts";
 
 export type Plan =
   | {
@@ -19,10 +26,13 @@ interface FailPlan {
   readonly failure: Failure;
 }
 
+type PolicySettings = Pick<Settings, "onAhead" | "alwaysMigrate" | "migrate">;
+
 /** What the state means for this boot. `null` is a boot without a migration command. */
 export function decide(
-  settings: Pick<Settings, "onAhead" | "alwaysMigrate">,
+  settings: PolicySettings,
   state: State | null,
+  table: VersionTable = usualVersionTable,
 ): Plan {
   const go = (migrate: boolean, warning: string | null = null): Plan => ({
     kind: "go",
@@ -39,7 +49,7 @@ export function decide(
     case "unstamped":
       return go(
         true,
-        `The database has tables, but no revision is recorded in it; migrating from the first one on (alembic stamp records what is there already)`,
+        `The database has tables, but no revision is recorded in it; migrating from the first one on (where they are those of head, this records it: ${stampCommand(settings.migrate, state.heads)})`,
       );
     case "cannot-tell":
       return go(
@@ -71,7 +81,7 @@ export function decide(
         "overlapping",
         `the version table holds both ${ancestor} and ${descendant}, which comes after it; Alembic refuses that`,
         {
-          hint: `delete the row ${ancestor} from the version table, since ${descendant} includes it`,
+          hint: `${descendant} includes ${ancestor}, so delete that row: ${deleteRowStatement(table, ancestor)}`,
           details: stateDetails(state),
         },
       );
@@ -81,7 +91,7 @@ export function decide(
         "multiple-heads",
         `there are ${state.heads.length} heads (${state.heads.join(", ")}), and the target is one head`,
         {
-          hint: "join them with: alembic merge heads, or migrate all of them with --migrate 'alembic upgrade heads'",
+          hint: `join them, and commit the new revision: ${mergeCommand(settings.migrate, state.heads)}; or migrate all of them: --migrate '${upgradeAllCommand(settings.migrate)}'`,
           details: stateDetails(state),
         },
       );
@@ -95,7 +105,7 @@ export type WaitPlan =
   | FailPlan;
 
 /** What the state means for `wait`: what another's migration can end is waited for, the rest is decided as for a boot. */
-export function decideWait(settings: Settings, state: State): WaitPlan {
+export function decideWait(settings: Settings, state: State, table?: VersionTable): WaitPlan {
   switch (state.state) {
     case "current":
       return { kind: "go", warning: null };
@@ -107,7 +117,7 @@ export function decideWait(settings: Settings, state: State): WaitPlan {
     case "ahead":
     case "overlapping":
     case "multiple-heads": {
-      const plan = decide(settings, state);
+      const plan = decide(settings, state, table);
       return plan.kind === "fail" ? plan : { kind: "go", warning: plan.warning };
     }
   }

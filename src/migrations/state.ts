@@ -24,6 +24,9 @@ export interface VersionTable {
   readonly name: string;
 }
 
+/** Alembic's own. */
+export const usualVersionTable: VersionTable = { schema: null, name: "alembic_version" };
+
 /** What `upgrade` was told to reach. */
 export type Target =
   | { readonly kind: "head" }

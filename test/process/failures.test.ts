@@ -138,10 +138,8 @@ test("82: rows of which one is the other's ancestor", async () => {
   const url = await createTestDatabase();
   await stampRows(url, "a1", "b2");
   const failure = await bootToFailure([{ id: "a1" }, { id: "b2" }], { url });
-  expect(failure).toMatchObject({
-    code: 82,
-    hint: "delete the row a1 from the version table, since b2 includes it",
-  });
+  expect(failure.code).toBe(82);
+  expect(failure.msg).toContain("both a1 and b2");
 });
 
 test("83: several heads where one is the target", async () => {

@@ -101,7 +101,9 @@ test("82: overlapping rows stop the boot, and the cure names the ancestor's row"
   const { code, message, hint, details } = failureOf(overlapping);
   expect(exitCodes[code]).toBe(82);
   expect(message).toContain("both a1 and b2");
-  expect(hint).toContain("delete the row a1");
+  expect(hint).toBe(
+    "b2 includes a1, so delete that row: delete from alembic_version where version_num = 'a1'",
+  );
   expect(details).toEqual({ ...overlapping });
 });
 
@@ -109,8 +111,8 @@ test("83: several heads stop the boot, and the cure joins them or takes all", ()
   const { code, message, hint, details } = failureOf(multipleHeads);
   expect(exitCodes[code]).toBe(83);
   expect(message).toContain("2 heads (b2, c3)");
-  expect(hint).toContain("alembic merge heads");
-  expect(hint).toContain("alembic upgrade heads");
+  expect(hint).toContain('alembic merge -m "merge b2 and c3" b2 c3');
+  expect(hint).toContain("--migrate 'alembic upgrade heads'");
   expect(details).toEqual({ ...multipleHeads });
 });
 

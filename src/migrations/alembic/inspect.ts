@@ -4,7 +4,7 @@
 import type pg from "pg";
 import { readVersionRows } from "../../database/version-rows.ts";
 import type { MigrationCommand } from "../command.ts";
-import type { State, VersionTable } from "../state.ts";
+import { usualVersionTable, type State, type VersionTable } from "../state.ts";
 import { readConfig, type ConfigOptions } from "./config.ts";
 import { readGraph, resolveState, type GraphAnswer } from "./graph.ts";
 
@@ -19,17 +19,12 @@ export interface History {
   readonly url: string | null;
 }
 
-/** The name that its sessions can be told by; Alembic's own where no files are read. */
-export function nameOfVersionTable(history: History | null): string {
-  return history?.versionTable.name ?? "alembic_version";
-}
-
 /** Reads the Alembic config and the revision files that `command` would read. */
 export async function readHistory(
   command: MigrationCommand,
   options: ConfigOptions,
 ): Promise<History> {
-  const versionTable = options.versionTable ?? { schema: null, name: "alembic_version" };
+  const versionTable = options.versionTable ?? usualVersionTable;
   if (command.kind === "opaque") {
     return {
       command,

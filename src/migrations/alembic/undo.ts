@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { Failure } from "../../exit-codes.ts";
 import { decide } from "../decide.ts";
-import type { DowngradeTarget } from "../state.ts";
+import type { DowngradeTarget, VersionTable } from "../state.ts";
 import { readBodies } from "./bodies.ts";
 import {
   findAncestors,
@@ -30,10 +30,11 @@ export function planDowngrade(
   graph: Graph,
   target: DowngradeTarget,
   rows: readonly string[],
+  table: VersionTable,
 ): Undo {
   const state = resolveState(graph, { kind: "heads" }, rows, false);
   if (state.state === "cannot-tell") throw new Failure("cannot-tell", state.reason);
-  const plan = decide({ onAhead: "abort", alwaysMigrate: false }, state);
+  const plan = decide({ onAhead: "abort", alwaysMigrate: false, migrate: null }, state, table);
   if (plan.kind === "fail") {
     const { code, message, details, hint } = plan.failure;
     throw new Failure(code, message, {
