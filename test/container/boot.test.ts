@@ -247,6 +247,43 @@ os.execv("/entrypoint", ["/entrypoint"])`;
     expect((await app.exec("entrypoint", "--version")).code).toBe(0);
     expect(await fetchWhenServed(app, "/healthz")).toBe('{"status":"ok"}');
   });
+
+  test("docker exec goes back, as alembic downgrade does, and not under an application that serves", async () => {
+    const database = await startDatabase();
+    const app = await startContainer({
+      env: { DATABASE_URL: database.url },
+      flags: [...database.flags, ...published],
+    });
+    // From now on the application is connected.
+    await fetchWhenServed(app, "/posts");
+    const current = async () => {
+      const { stdout } = await app.exec("alembic", "current");
+      expect((await app.exec("entrypoint", "current")).stdout).toBe(stdout);
+      return stdout.trim();
+    };
+    const plan = await app.exec("entrypoint", "downgrade", "-2", "--dry-run");
+    expect(plan.stdout).toMatch(
+      /^current {4}0005_require_word_count\nwould stop .* somebody is connected: pid \d+ \(.*\ncure .*--force\ndowngrade {2}would undo 0005_require_word_count \(Require .*\), 0004_check_word_count/m,
+    );
+    expect(await app.exec("entrypoint", "downgrade", "-1")).toMatchObject({ code: 65 });
+    expect(await current()).toBe(`${head} (head)`);
+
+    const one = await app.exec("entrypoint", "downgrade", "-1", "--force");
+    expect(one).toMatchObject({ code: 0 });
+    expect(await current()).toBe("0004_check_word_count");
+    // By its beginning, as Alembic takes it too. What the backfill did would stay.
+    const two = await app.exec("entrypoint", "downgrade", "0002");
+    expect(two).toMatchObject({ code: 65 });
+    expect(two.stderr).toContain("the downgrade() of 0003_backfill_word_count");
+    expect(await app.exec("entrypoint", "downgrade", "0002", "--force")).toMatchObject({ code: 0 });
+    expect(await current()).toBe("0002_add_word_count");
+    expect(await app.exec("entrypoint", "status")).toMatchObject({ code: 3 });
+
+    const again = await app.exec("entrypoint", "migrate");
+    expect(again).toMatchObject({ code: 0 });
+    expect(await current()).toBe(`${head} (head)`);
+    expect(await fetchWhenServed(app, "/posts")).toBe("[]");
+  });
 });
 
 /** Six containers whose programs start at one moment: an engine takes longer to start six than a migration takes. */
