@@ -1,7 +1,7 @@
 // README's tables say what the source says: settings, exit codes, the files of the seven steps and the
 // script's messages. Its commands are run by test/process/readme.test.ts.
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { expect, test } from "vitest";
@@ -47,12 +47,31 @@ test("README's table of states has the exit code of each", () => {
   ]);
 });
 
-test("README says the cause and the cure of every failure", () => {
-  for (const [code, name, cause, cure] of readTable("Code")) {
-    expect(cause, code).not.toBe("");
-    if (name !== "") expect(cure, code).not.toBe("");
+test("README says the symptom, the cause and the cure of every failure", () => {
+  for (const [code, name, symptom, cause, cure] of readTable("Code")) {
+    for (const cell of [symptom, cause, ...(name === "" ? [] : [cure])]) {
+      expect(cell, code).not.toMatch(/^$/);
+    }
   }
 });
+
+test("README's runbook has every event of the log", () => {
+  const runbook = /^## Runbook$(.*?)^## /ms.exec(readme)?.[1] ?? "";
+  for (const [event, file] of listEvents()) expect(runbook, file).toContain(`\`${event}\``);
+});
+
+/** The names of the log's events, each with a file that writes it. */
+function listEvents(): Map<string, string> {
+  const events = new Map<string, string>();
+  const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" });
+  for (const file of files.filter((name) => name.endsWith(".ts"))) {
+    const source = readFileSync(join(root, "src", file), "utf8");
+    for (const [, event = ""] of source.matchAll(/\bevent: (?:\w+ \? )?"([a-z-]+)"/g)) {
+      events.set(event, file);
+    }
+  }
+  return events;
+}
 
 test("README's seven steps are in files that exist", () => {
   const rows = readTable("Step");
