@@ -8,6 +8,7 @@ import pg from "pg";
 import { Failure } from "../exit-codes.ts";
 import type { Log } from "../log.ts";
 import { unlessStopped } from "../process/signals.ts";
+import { negotiate, type Negotiated } from "./negotiate.ts";
 import { BadUrl, describeAddress, tlsOptions, type DatabaseAddress, type Host } from "./url.ts";
 
 export interface WaitOptions {
@@ -218,25 +219,42 @@ async function connectToHost(
   const socket = host.host.startsWith("/") || host.host.startsWith("@");
   // libpq never encrypts a Unix socket.
   const mode = socket ? "disable" : address.tlsMode;
-  const tries =
-    mode === "disable"
-      ? [false]
-      : mode === "allow"
-        ? [false, true]
-        : mode === "prefer"
-          ? [true, false]
-          : [true];
   let failure: unknown;
-  for (const encrypted of tries) {
+  for (const encryption of encryptionTries[mode]) {
+    const startMs = performance.now();
+    let negotiated: Negotiated | null = null;
     try {
-      return await openClient(address, host, encrypted, options);
+      if (encryption === "offered") {
+        const limit = { timeoutMs: options.timeoutMs, timedOut: tryTimeout };
+        negotiated = await negotiate(host, tlsOptions(address), limit);
+      }
+      const stream = negotiated?.socket;
+      const timeoutMs = Math.max(options.timeoutMs - (performance.now() - startMs), 1);
+      return await openClient(address, host, {
+        ssl: encryption === "asked" ? tlsOptions(address) : false,
+        ...(stream === undefined ? {} : { stream: () => stream }),
+        connectionTimeoutMillis: Math.ceil(timeoutMs),
+      });
     } catch (error) {
       failure = error;
-      if (!encryptionMayMatter(error)) throw error;
+      // Where the server has said that it speaks no TLS, it has been tried without.
+      if (!encryptionMayMatter(error) || negotiated?.encrypted === false) throw error;
     }
   }
   throw failure;
 }
+
+/** `offered`: TLS where the server speaks it. */
+type Encryption = "none" | "offered" | "asked";
+
+const encryptionTries: Readonly<Record<DatabaseAddress["tlsMode"], readonly Encryption[]>> = {
+  disable: ["none"],
+  allow: ["none", "asked"],
+  prefer: ["offered", "none"],
+  require: ["asked"],
+  "verify-ca": ["asked"],
+  "verify-full": ["asked"],
+};
 
 /** The server speaks no TLS, fails at it, or pg_hba.conf wants the other kind of connection. */
 function encryptionMayMatter(error: unknown): boolean {
@@ -250,8 +268,7 @@ function encryptionMayMatter(error: unknown): boolean {
 async function openClient(
   address: DatabaseAddress,
   host: Host,
-  encrypted: boolean,
-  options: { timeoutMs: number },
+  transport: Pick<pg.ClientConfig, "ssl" | "stream" | "connectionTimeoutMillis">,
 ): Promise<Connection> {
   const client = new pg.Client({
     host: host.host,
@@ -260,9 +277,8 @@ async function openClient(
     password: address.password,
     database: address.database,
     options: address.options,
-    ssl: encrypted ? tlsOptions(address) : false,
+    ...transport,
     application_name: ownApplicationName(),
-    connectionTimeoutMillis: Math.ceil(options.timeoutMs),
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
   });

@@ -265,10 +265,11 @@ const sslRequest = 80877103;
 async function recordTlsTries(mode: string, sqlState: string): Promise<string[]> {
   const tries: string[] = [];
   const { port } = await startServer((socket) => {
-    socket.once("data", (data: Buffer) => {
+    tries.push("connection");
+    socket.on("data", (data: Buffer) => {
       const tls = data.readInt32BE(4) === sslRequest;
       tries.push(tls ? "tls" : "plain");
-      if (tls) socket.end("N");
+      if (tls) socket.write("N");
       else refuse(socket, sqlState, "no pg_hba.conf entry");
     });
   });
@@ -278,18 +279,39 @@ async function recordTlsTries(mode: string, sqlState: string): Promise<string[]>
 }
 
 test.each([
-  ["disable", ["plain"]],
-  ["allow", ["plain", "tls"]],
-  ["prefer", ["tls", "plain"]],
-  ["require", ["tls"]],
-  ["verify-ca", ["tls"]],
-  ["verify-full", ["tls"]],
+  ["disable", ["connection", "plain"]],
+  ["allow", ["connection", "plain", "connection", "tls"]],
+  // Over the same connection, as libpq does.
+  ["prefer", ["connection", "tls", "plain"]],
+  ["require", ["connection", "tls"]],
+  ["verify-ca", ["connection", "tls"]],
+  ["verify-full", ["connection", "tls"]],
 ])("sslmode %s tries %j where the server speaks no TLS", async (mode, tries) => {
   expect(await recordTlsTries(mode, "28000")).toEqual(tries);
 });
 
 test("sslmode allow does not try a wrong password again with TLS", async () => {
-  expect(await recordTlsTries("allow", "28P01")).toEqual(["plain"]);
+  expect(await recordTlsTries("allow", "28P01")).toEqual(["connection", "plain"]);
+});
+
+test.each([
+  ["hangs up", ""],
+  ["answers with an error, as one that has no slot left", "E"],
+  ["says more than it was asked", "Sx"],
+])("sslmode prefer tries without TLS where the server %s", async (_, answer) => {
+  const tries: string[] = [];
+  const { port } = await startServer((socket) => {
+    socket.once("data", (data: Buffer) => {
+      const tls = data.readInt32BE(4) === sslRequest;
+      tries.push(tls ? "tls" : "plain");
+      if (tls) socket.end(answer);
+      else refuse(socket, "53300", "sorry, too many clients already");
+    });
+  });
+  const address = addressOf(`postgresql://blog@127.0.0.1:${port}/blog`);
+  const error = await connect(address, { timeoutMs: 5_000 }).catch((reason: unknown) => reason);
+  expect(tries).toEqual(answer === "" ? ["tls"] : ["tls", "plain"]);
+  expect(classify(error)).toBe("passing");
 });
 
 test("64: a TLS file that cannot be read is a bad setting, and is not waited for", async () => {
