@@ -256,6 +256,25 @@ test("Flask-Migrate's arguments are Flask-Migrate's only", () => {
   });
 });
 
+test("an engine that is asked of Flask-SQLAlchemy by a function of the same name is no recursion", () => {
+  const lines = "def get_engine():\n    return current_app.extensions['migrate'].db.get_engine()\n";
+  expect(read(usual({ lines, url: "get_engine()" }))).toMatchObject({ flowHazard: null });
+});
+
+test("a function that migrates, and another one that leads back to it, may do so more than once", () => {
+  const lines = `def again():
+    first()
+
+def first():
+    context.configure(url="")
+    context.run_migrations()
+    again()
+
+again()
+`;
+  expect(read(usual({ lines })).flowHazard).toContain("more than once");
+});
+
 test.each([
   ["in the role", "connection.execute(text('SET ROLE app'))"],
   ["in the session's user", 'connection.execute(text(f"set session authorization {user}"))'],

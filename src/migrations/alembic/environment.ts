@@ -232,6 +232,18 @@ function countRuns(
     }
   };
   collect(blocks);
+  // Only these matter: `def get_engine()` that asks `db.get_engine()` looks like a function that calls itself.
+  const callers = new Set<string>();
+  const calls = (block: Block): boolean =>
+    block.header.some(
+      (token, index) =>
+        callers.has(token.text) ||
+        (token.text === method && isContextCall(block.header, index, contexts)),
+    ) || block.body.some(calls);
+  for (let size = -1; size !== callers.size;) {
+    size = callers.size;
+    for (const [name, bodies] of functions) if (bodies.some(calls)) callers.add(name);
+  }
   const counted = new Map<string, number>();
   const countFunction = (name: string): number => {
     const known = counted.get(name);
@@ -248,7 +260,7 @@ function countRuns(
     for (const [index, token] of tokens.entries()) {
       if (token.kind !== "name") continue;
       if (token.text === method && isContextCall(tokens, index, contexts)) count += 1;
-      else if (functions.has(token.text) && !isImportedThere(tokens))
+      else if (callers.has(token.text) && !isImportedThere(tokens))
         count += countFunction(token.text);
     }
     const repeated = tokens.some((token) => token.kind === "name" && repeaters.has(token.text));
