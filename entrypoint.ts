@@ -10,6 +10,7 @@ import { boot } from "./src/boot.ts";
 import { parseArguments } from "./src/cli.ts";
 import { downgrade } from "./src/downgrade.ts";
 import { exitCodes, Failure, signalExitCode, Stopped } from "./src/exit-codes.ts";
+import { freeze } from "./src/freeze.ts";
 import { printCurrent, printHeads, printHistory } from "./src/history.ts";
 import { createLog, printResult, writeTerminationMessage, type Log } from "./src/log.ts";
 import type { Context } from "./src/migrations/migrate.ts";
@@ -35,6 +36,7 @@ const reports: Commands<number> = {
   heads: printHeads,
   history: printHistory,
   downgrade,
+  freeze,
 };
 
 async function main(): Promise<number> {

@@ -31,10 +31,12 @@ const commands: Readonly<Record<CommandName, string>> = {
   history: "all revisions, as alembic history prints them",
   downgrade:
     "goes back to REVISION (-1, an id, base), under the lock: says what is undone, and verifies it",
+  freeze:
+    "at image build: writes down the revision graph as Alembic itself tells it, for every start to read",
 };
 
 // Taken as an APP, one of these would migrate the database before it turns out not to be found.
-const plannedCommands = ["lint", "backfill", "freeze"];
+const plannedCommands = ["lint", "backfill"];
 
 /** `argv` without the runtime's two words. Throws Failure("bad-settings"). */
 export function parseArguments(argv: readonly string[]): Parsed {
@@ -151,6 +153,7 @@ const usages: Readonly<Record<Scope, string>> = {
   heads: "[options]",
   history: "[options]",
   downgrade: "[options] REVISION",
+  freeze: "[options]",
 };
 
 function createOption(name: SettingName, row: SettingRow): Option {

@@ -11,6 +11,7 @@ export const exitCodes = {
   "unsafe-migration": 65,
   "database-unavailable": 69,
   "internal-error": 70,
+  "cannot-write": 73,
   "lock-timeout": 75,
   ahead: 80,
   unstamped: 81,

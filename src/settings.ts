@@ -30,7 +30,8 @@ export type Command =
   | "current"
   | "heads"
   | "history"
-  | "downgrade";
+  | "downgrade"
+  | "freeze";
 
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
 type DatabaseSetting =
@@ -95,6 +96,7 @@ const lockingCommands = ["run", "migrate", "downgrade"] as const;
 const listingCommands = ["current", "heads", "history"] as const;
 /** Those that read what the migration command would read. */
 const readingCommands = [...databaseCommands, "status", ...listingCommands, "downgrade"] as const;
+const graphCommands = [...readingCommands, "freeze"] as const;
 /** Those that start an APP. */
 const startingCommands = ["run", "wait", "supervise"] as const;
 
@@ -103,14 +105,14 @@ export const settingTable = {
     flags: "--migrate <command>",
     variable: "ENTRYPOINT_MIGRATE",
     initial: "alembic upgrade head",
-    commands: readingCommands,
+    commands: graphCommands,
     help: "the migration command, split into words as a shell would; empty means none",
   },
   noMigrate: {
     flags: "--no-migrate",
     variable: null,
     initial: null,
-    commands: readingCommands,
+    commands: graphCommands,
     help: "run no migration",
   },
   setup: {
@@ -160,7 +162,7 @@ export const settingTable = {
     flags: "--version-table <[schema.]name>",
     variable: "ENTRYPOINT_VERSION_TABLE",
     initial: null,
-    commands: readingCommands,
+    commands: graphCommands,
     help: "the version table, when env.py names it in code",
   },
   versions: {
@@ -168,7 +170,7 @@ export const settingTable = {
     variable: "ENTRYPOINT_VERSIONS",
     initial: null,
     repeatable: true,
-    commands: readingCommands,
+    commands: graphCommands,
     help: "a folder of revisions, when env.py names it in code (the variable: separated by ':')",
   },
   onAhead: {
@@ -394,7 +396,8 @@ export function readSettings(
   const secrets = new Set(["DATABASE_URL", ...readEach("secrets", /[\s,]+/, parseVariableName)]);
   for (const name of secrets) {
     const problem = readSecret(env, name);
-    if (problem !== null) problems.push(problem);
+    // A secret that is mounted as the container starts is not there yet as its image is built.
+    if (problem !== null && command !== "freeze") problems.push(problem);
   }
 
   // An empty variable means something here alone: no migration.
@@ -418,6 +421,14 @@ export function readSettings(
     const use = uses[command] ?? " to say where the revisions are";
     problems.push(
       `entrypoint ${command}: no migration command is left${use}; allowed: one that is not empty`,
+    );
+  }
+  const versions = readEach("versions", /[:\n]/, notEmpty("a folder"));
+  if (command === "freeze" && versions.length > 0) {
+    complain(
+      look("versions")?.source ?? "",
+      versions.join(":"),
+      "none with freeze, since Alembic itself says where the revisions are, and starts go by --versions where it is given",
     );
   }
   const starting = (startingCommands as readonly Command[]).includes(command);
@@ -449,7 +460,7 @@ export function readSettings(
     problems.push("entrypoint supervise: no APP is given; allowed: entrypoint supervise -- APP");
   }
 
-  const asksDatabase = command !== "supervise";
+  const asksDatabase = command !== "supervise" && command !== "freeze";
   const database = asksDatabase ? readDatabase(flags, env, problems, warnings) : null;
   for (const name of Object.keys(inherited)) {
     if (!name.startsWith("ENTRYPOINT_") || otherVariables.has(name)) continue;
@@ -492,7 +503,7 @@ export function readSettings(
     migrateTimeoutMs: read("migrateTimeout", parseDuration, 0),
     alwaysMigrate: read("alwaysMigrate", parseSwitch, false),
     versionTable: read<VersionTable | null>("versionTable", parseVersionTable, null),
-    versions: readEach("versions", /[:\n]/, notEmpty("a folder")),
+    versions,
     onAhead: read("onAhead", oneOf(["abort", "start"]), "abort"),
     mode: command === "supervise" ? "supervise" : mode,
     supervise,

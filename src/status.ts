@@ -33,8 +33,8 @@ export interface Status {
   /** What is wrong, or why Alembic was asked. */
   readonly reason: string | null;
   readonly cure: string | null;
-  /** Who says so: the files alone, or Alembic itself. */
-  readonly source: "files" | "alembic";
+  /** Who says so: the files alone, Alembic as the image was built, or Alembic itself, now. */
+  readonly source: "files" | "frozen" | "alembic";
   /** Null where no PostgreSQL URL is known: then Alembic alone has been asked, and the rest of the facts is missing. */
   readonly database: string | null;
   readonly lock: { readonly held: boolean; readonly holder: Session | null };
@@ -92,7 +92,10 @@ async function readStatus(context: Context): Promise<Status> {
   const certain = resolve(history, facts);
   if (certain.state !== "cannot-tell") {
     const graph = history.graph.kind === "known" ? history.graph.graph : null;
-    return describe(of, certain, graph, facts?.health ?? null, { source: "files", reason: null });
+    return describe(of, certain, graph, facts?.health ?? null, {
+      source: history.source,
+      reason: null,
+    });
   }
   const locked = facts !== null && facts.rows === null;
   if (!locked)
@@ -203,6 +206,12 @@ function describe(
 
 const [red, green, yellow] = [31, 32, 33];
 
+const sources: Readonly<Record<Status["source"], string>> = {
+  files: "the revision files",
+  frozen: "entrypoint.freeze.json, and no file has changed since",
+  alembic: "alembic",
+};
+
 /** The table for people. */
 export function formatStatus(status: Status, colours: boolean): string {
   const paint = (text: string, colour: number) =>
@@ -230,7 +239,7 @@ export function formatStatus(status: Status, colours: boolean): string {
           `${id.padEnd(idWidth)}  ${oneLine(message).padEnd(messageWidth)}  ${path}`,
       ),
     ],
-    ["source", [status.source === "files" ? "the revision files" : "alembic"]],
+    ["source", [sources[status.source]]],
     ["database", [status.database ?? "none known: set DATABASE_URL"]],
     [
       "lock",

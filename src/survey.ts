@@ -5,23 +5,38 @@ import pg from "pg";
 import { waitForDatabase, type Connection } from "./database/connect.ts";
 import { BadUrl, describeAddress, parseDatabaseUrl, type DatabaseAddress } from "./database/url.ts";
 import { Failure, Stopped } from "./exit-codes.ts";
+import { readFrozen, type FrozenAnswer } from "./migrations/alembic/frozen.ts";
 import { readHistory, type History } from "./migrations/alembic/inspect.ts";
 import { recogniseCommand } from "./migrations/command.ts";
 import type { Context } from "./migrations/migrate.ts";
 import { unlessStopped } from "./process/signals.ts";
 import { describeState, type State } from "./migrations/state.ts";
 
-/** What the files say that the migration command would read. */
-export async function readMigrations(
-  { settings }: Context,
-  words: readonly string[],
-): Promise<History> {
-  return readHistory(recogniseCommand(words), {
-    cwd: settings.cwd,
-    env: settings.env,
-    versionTable: settings.versionTable,
-    versions: settings.versions,
-  });
+/** What the files say that the migration command would read, or what is frozen of it. */
+export async function readMigrations(context: Context, words: readonly string[]): Promise<History> {
+  const { cwd, env, versionTable, versions } = context.settings;
+  const command = recogniseCommand(words);
+  const frozen = command.kind === "opaque" ? none : findFrozen(context, words);
+  return readHistory(command, { cwd, env, versionTable, versions, frozen });
+}
+
+const none: FrozenAnswer = { kind: "none" };
+
+function findFrozen({ settings, log }: Context, words: readonly string[]): FrozenAnswer {
+  // The user's word on the folders is the last one.
+  if (settings.versions.length > 0) return none;
+  const answer = readFrozen({ words, cwd: settings.cwd, env: settings.env });
+  if (answer.kind === "ignored") {
+    log.warn(
+      {
+        event: "freeze-ignored",
+        reason: answer.reason,
+        hint: "run entrypoint freeze again in the Dockerfile, after the last COPY",
+      },
+      `Ignoring ${answer.path}, since ${answer.reason}`,
+    );
+  }
+  return answer;
 }
 
 /** The user's word, else the Alembic config's, else PGHOST and its kin; null where there is none to be had. */

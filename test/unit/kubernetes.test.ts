@@ -161,7 +161,7 @@ test("one release is one image, and its Job is named after it", () => {
 
 test("the Job is not restarted for what fails in the same way again", () => {
   const passing = ["database-unavailable", "lock-timeout", "lock-lost"];
-  const ofOtherCommands = ["pending", "unstamped", "cannot-tell"];
+  const ofOtherCommands = ["pending", "unstamped", "cannot-write", "cannot-tell"];
   const lasting = Object.entries(exitCodes).filter(
     ([name]) => !passing.includes(name) && !ofOtherCommands.includes(name),
   );

@@ -27,7 +27,8 @@ export interface Certain {
   readonly userTables: boolean;
 }
 
-class NoAnswer extends Error {}
+/** Alembic could not be asked, or has not answered. */
+export class NoAnswer extends Error {}
 
 /** Where the database stands, by Alembic's own word. */
 export async function askState(
@@ -39,8 +40,10 @@ export async function askState(
   if (command.kind === "opaque") return noAnswer(command.reason);
   try {
     const [history, current] = await Promise.all([
-      certain.graph === null ? run(settings, "history", stop) : "",
-      certain.rows === null ? run(settings, "current", stop).catch(readUnknownRevision) : "",
+      certain.graph === null ? runAlembic(settings, "history", { stop, timeoutMs }) : "",
+      certain.rows === null
+        ? runAlembic(settings, "current", { stop, timeoutMs }).catch(readUnknownRevision)
+        : "",
     ]);
     const answer =
       certain.graph === null
@@ -63,24 +66,24 @@ function noAnswer(reason: string): Asked {
   return { graph: null, state: { state: "cannot-tell", reason } };
 }
 
-/** Its standard output. */
-async function run(
-  settings: Settings,
+/** `alembic history --verbose`, by the migration command's program and options: its standard output. Throws NoAnswer. */
+export async function runAlembic(
+  settings: Pick<Settings, "migrate" | "env" | "cwd">,
   verb: "history" | "current",
-  stop: AbortSignal,
+  { stop, timeoutMs: limitMs }: { stop: AbortSignal; timeoutMs: number },
 ): Promise<string> {
   const { env, cwd } = settings;
   const words = askAlembic(settings.migrate ?? [], verb, ["--verbose"]);
   if (words === null) throw new NoAnswer("the migration command is not understood");
   const program = findProgram(words[0], { path: env["PATH"], cwd });
   const [file, ...before] = [...program.shell, program.file];
-  const options = { env: { ...env }, cwd, signal: stop, timeout: timeoutMs, maxBuffer: 2 ** 28 };
+  const options = { env: { ...env }, cwd, signal: stop, timeout: limitMs, maxBuffer: 2 ** 28 };
   return new Promise((resolve, reject) => {
     execFile(file, [...before, ...words.slice(1)], options, (error, stdout, stderr) => {
       if (error === null) return resolve(stdout);
       // Alembic says "FAILED: …" on standard output, Flask-Migrate and Python on standard error.
       const last = /^ *FAILED: (.*)/m.exec(stdout)?.[1] ?? stderr.trim().split("\n").at(-1) ?? "";
-      const why = error.killed === true ? `took longer than ${timeoutMs / 1000} s` : "failed";
+      const why = error.killed === true ? `took longer than ${limitMs / 1000} s` : "failed";
       reject(new NoAnswer(`${words.join(" ")} ${why}${last === "" ? "" : `: ${last}`}`));
     });
   });

@@ -35,6 +35,8 @@ export interface ConfigOptions {
   readonly versionTable: VersionTable | null;
   /** The user's word on the folders; empty: what the configuration says. */
   readonly versions: readonly string[];
+  /** Alembic's own word on the folders, where that has been frozen. */
+  readonly frozen?: Located | null;
 }
 
 type AlembicCommand = Extract<MigrationCommand, { kind: "alembic" }>;
@@ -63,12 +65,10 @@ export async function readConfig(
 }
 
 /** Settings as one reading of the files has them; a failed reading is a reason. */
-interface Located {
-  readonly scriptLocation: string;
-  readonly versionLocations: readonly string[];
-  readonly recursive: boolean;
-  readonly sourceless: boolean;
-}
+export type Located = Pick<
+  AlembicConfig,
+  "scriptLocation" | "versionLocations" | "recursive" | "sourceless"
+>;
 
 async function readAlembicConfig(
   command: AlembicCommand,
@@ -81,26 +81,29 @@ async function readAlembicConfig(
   const ini = readIni(iniPath);
   const toml = await readToml(tomlPath);
   refuseDatabases(ini, command.section);
-  let scriptLocation: string | null = null;
-  let located: Located | null = null;
+  const frozen = options.frozen ?? null;
+  let scriptLocation = frozen?.scriptLocation ?? null;
+  let located = frozen;
   try {
-    scriptLocation = readScriptLocation(ini, toml, command.section, options.cwd);
-    located =
-      options.versions.length > 0
-        ? null
-        : locate(ini, toml, command.section, scriptLocation, options.cwd);
-    // Alembic before 1.16 knows nothing of pyproject.toml: if that would matter, there is no telling.
-    if (toml !== null && option(ini, command.section, "script_location") !== null) {
-      const older = readScriptLocation(ini, null, command.section, options.cwd);
-      const same =
-        older === scriptLocation &&
-        (located === null ||
-          JSON.stringify(located) ===
-            JSON.stringify(locate(ini, null, command.section, older, options.cwd)));
-      if (!same)
-        refuse(
-          "alembic.ini and pyproject.toml differ, and not every version of Alembic reads both",
-        );
+    if (frozen === null) {
+      scriptLocation = readScriptLocation(ini, toml, command.section, options.cwd);
+      located =
+        options.versions.length > 0
+          ? null
+          : locate(ini, toml, command.section, scriptLocation, options.cwd);
+      // Alembic before 1.16 knows nothing of pyproject.toml: if that would matter, there is no telling.
+      if (toml !== null && option(ini, command.section, "script_location") !== null) {
+        const older = readScriptLocation(ini, null, command.section, options.cwd);
+        const same =
+          older === scriptLocation &&
+          (located === null ||
+            JSON.stringify(located) ===
+              JSON.stringify(locate(ini, null, command.section, older, options.cwd)));
+        if (!same)
+          refuse(
+            "alembic.ini and pyproject.toml differ, and not every version of Alembic reads both",
+          );
+      }
     }
   } catch (error) {
     // The user may have said all that the files are needed for.
@@ -129,7 +132,8 @@ function readFlaskConfig(command: AlembicCommand, options: ConfigOptions): Alemb
   // click takes every option of `flask db upgrade` from the environment as well.
   const variable = Object.keys(options.env).find((name) => name.startsWith("FLASK_DB_"));
   if (variable !== undefined) refuse(`${variable} may change what flask db upgrade does`);
-  const directory = command.directory ?? "migrations";
+  const frozen = options.frozen ?? null;
+  const directory = frozen?.scriptLocation ?? command.directory ?? "migrations";
   const scriptLocation = resolvePath(directory, options.cwd, "the migrations directory");
   if (!existsSync(`${scriptLocation}/env.py`)) refuse(`there is no ${scriptLocation}/env.py`);
   const ini = readIni(resolvePath(`${directory}/alembic.ini`, options.cwd, "alembic.ini"));
@@ -139,13 +143,14 @@ function readFlaskConfig(command: AlembicCommand, options: ConfigOptions): Alemb
   if (options.versionTable === null || command.directory === null) {
     const { tableHazard, folderHazard } = readFlaskSettings(options.cwd);
     if (options.versionTable === null && tableHazard !== null) refuse(tableHazard);
-    if (command.directory === null && folderHazard !== null && options.versions.length === 0)
-      refuse(folderHazard);
+    const said = command.directory !== null || options.versions.length > 0 || frozen !== null;
+    if (folderHazard !== null && !said) refuse(folderHazard);
   }
   const located =
-    options.versions.length > 0
+    frozen ??
+    (options.versions.length > 0
       ? byTheUsersWord(options, scriptLocation, ini, null, command.section)
-      : locate(ini, null, command.section, scriptLocation, options.cwd);
+      : locate(ini, null, command.section, scriptLocation, options.cwd));
   return decide(command, options, {
     environment: readEnvironmentFile(scriptLocation, true),
     url: null,
@@ -169,8 +174,8 @@ function decide(
     if (environment.flowHazard !== null) refuse(environment.flowHazard);
     if (environment.readsXArguments && command.xArguments.length > 0)
       refuse("env.py reads what -x says");
-    if (environment.folderHazard !== null && options.versions.length === 0)
-      refuse(environment.folderHazard);
+    const said = options.versions.length > 0 || (options.frozen ?? null) !== null;
+    if (environment.folderHazard !== null && !said) refuse(environment.folderHazard);
     if (environment.tableHazard !== null && options.versionTable === null)
       refuse(environment.tableHazard);
   }

@@ -13,6 +13,8 @@ export interface Environment {
   readonly tableHazard: string | null;
   /** Why the folders are not certain; the user's word on them settles that. */
   readonly folderHazard: string | null;
+  /** The statements that may set the folders, by the first and the last line that each one may be on. */
+  readonly folderLines: readonly (readonly [first: number, last: number])[];
   /** Why it may migrate never, several times, or something else. Nothing settles that. */
   readonly flowHazard: string | null;
   /** It reads what `-x` says. */
@@ -49,7 +51,7 @@ export function readEnvironment(
     kind: "known",
     environment: {
       ...table,
-      folderHazard: findFolderHazard(lines),
+      ...findFolderHazards(lines),
       flowHazard: findFlowHazard(lines, blocks, contexts),
       readsXArguments: lines.some((line) =>
         line.tokens.some((token) => token.text === "get_x_argument"),
@@ -319,19 +321,29 @@ function isImportedThere(tokens: readonly Token[]): boolean {
 // ---- where the folders are
 
 // `script_location` is no hazard: it has been read when env.py runs.
-function findFolderHazard(lines: readonly Line[]): string | null {
-  for (const { tokens, number } of lines) {
-    for (const [index, token] of tokens.entries()) {
+function findFolderHazards(
+  lines: readonly Line[],
+): Pick<Environment, "folderHazard" | "folderLines"> {
+  const hits = lines.filter(({ tokens }) =>
+    tokens.some((token, index) => {
       const name = token.kind === "name";
-      if (!name && token.kind !== "string") continue;
-      const hit =
+      if (!name && token.kind !== "string") return false;
+      return (
         token.text.includes("version_locations") ||
         (name && ["_load_revisions", "revision_map", "_proxy"].includes(token.text)) ||
-        (name && token.text === "ScriptDirectory" && tokens[index + 1]?.text === "(");
-      if (hit) return `env.py, line ${number}: the folders may be set in code`;
-    }
-  }
-  return null;
+        (name && token.text === "ScriptDirectory" && tokens[index + 1]?.text === "(")
+      );
+    }),
+  );
+  const [first] = hits;
+  return {
+    folderHazard:
+      first === undefined ? null : `env.py, line ${first.number}: the folders may be set in code`,
+    folderLines: hits.map(({ number }) => {
+      const next = lines.find((line) => line.number > number);
+      return [number, next === undefined ? Infinity : next.number - 1] as const;
+    }),
+  };
 }
 
 // ---- which version table

@@ -6,12 +6,15 @@ import { readVersionRows } from "../../database/version-rows.ts";
 import type { MigrationCommand } from "../command.ts";
 import { usualVersionTable, type State, type VersionTable } from "../state.ts";
 import { readConfig, type ConfigOptions } from "./config.ts";
+import type { FrozenAnswer } from "./frozen.ts";
 import { readGraph, resolveState, type GraphAnswer } from "./graph.ts";
 
 /** What the files say. */
 export interface History {
   readonly command: MigrationCommand;
   readonly graph: GraphAnswer;
+  /** Who has told the graph: the revision files, or Alembic itself as the image was built. */
+  readonly source: "files" | "frozen";
   readonly versionTable: VersionTable;
   /** Whether that is known to be the table: by the user's word, or since env.py leaves no doubt. */
   readonly versionTableCertain: boolean;
@@ -19,30 +22,35 @@ export interface History {
   readonly url: string | null;
 }
 
-/** Reads the Alembic config and the revision files that `command` would read. */
+/** Reads the Alembic config and the revision files that `command` would read, unless the graph is frozen. */
 export async function readHistory(
   command: MigrationCommand,
-  options: ConfigOptions,
+  options: Omit<ConfigOptions, "frozen"> & { readonly frozen: FrozenAnswer },
 ): Promise<History> {
+  const frozen = options.frozen.kind === "holds" ? options.frozen : null;
+  const source = frozen === null ? "files" : "frozen";
   const versionTable = options.versionTable ?? usualVersionTable;
   if (command.kind === "opaque") {
     return {
       command,
       graph: { kind: "cannot-tell", reason: command.reason },
+      source: "files",
       versionTable,
       versionTableCertain: options.versionTable !== null,
       url: null,
     };
   }
-  const answer = await readConfig(command, options);
+  const located = frozen?.frozen.located ?? null;
+  const answer = await readConfig(command, { ...options, frozen: located });
   if (answer.kind === "cannot-tell") {
     const versionTableCertain = options.versionTable !== null;
-    return { command, graph: answer, versionTable, versionTableCertain, url: answer.url };
+    return { command, graph: answer, source, versionTable, versionTableCertain, url: answer.url };
   }
   const { config } = answer;
   return {
     command,
-    graph: readGraph(config),
+    graph: frozen === null ? readGraph(config) : { kind: "known", graph: frozen.graph },
+    source,
     versionTable: config.versionTable,
     versionTableCertain: true,
     url: config.url,
