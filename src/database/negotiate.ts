@@ -23,7 +23,7 @@ export async function negotiate(
   const socket = createConnection({ host, port });
   // One that comes when the patience has just ended is nobody's business.
   socket.on("error", () => undefined);
-  const patience = AbortSignal.timeout(timeoutMs);
+  const patience = AbortSignal.timeout(Math.ceil(timeoutMs));
   const heard = async (from: Socket, event: string): Promise<unknown[]> => {
     const over = new AbortController();
     const signal = AbortSignal.any([patience, over.signal]);
