@@ -94,6 +94,12 @@ async function runUnlocked(context: Context, plan: Plan & { kind: "go" }): Promi
     { event: "unlocked" },
     "No PostgreSQL URL is known, so nothing keeps other replicas from migrating at the same time; set DATABASE_URL",
   );
+  if (settings.ddlLockTimeoutMs !== null) {
+    log.warn(
+      { event: "ddl-lock-timeout", hint: "set DATABASE_URL" },
+      "--ddl-lock-timeout does nothing where no PostgreSQL URL is known",
+    );
+  }
   if (plan.migrate && settings.migrate !== null)
     await migrate(context, settings.migrate, settings.env, null);
   await runSetup(context, null);

@@ -14,7 +14,7 @@ export type LogFormat = (typeof logFormats)[number];
 export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof logLevels)[number];
 
-const standardError = 2;
+export const standardError = 2;
 
 /** Every line has `time`, `level`, `event` and `msg`. */
 export async function createLog(format: LogFormat, level: LogLevel): Promise<Log> {
@@ -76,8 +76,9 @@ export function writeTerminationMessage(text: string): void {
   }
 }
 
-function writeAll(descriptor: number, text: string): void {
-  let bytes = Buffer.from(text);
+/** Writes all of it before it returns, so that the order of what is written is that of the calls. */
+export function writeAll(descriptor: number, content: string | Buffer): void {
+  let bytes = typeof content === "string" ? Buffer.from(content) : content;
   while (bytes.length > 0) {
     try {
       bytes = bytes.subarray(writeSync(descriptor, bytes));

@@ -52,6 +52,8 @@ export interface Settings {
   readonly lockTimeoutMs: number;
   /** 0 means no limit. */
   readonly migrateTimeoutMs: number;
+  /** How long a statement of the migration may wait for a table's lock, or null for as long as it takes. */
+  readonly ddlLockTimeoutMs: number | null;
   readonly alwaysMigrate: boolean;
   readonly versionTable: VersionTable | null;
   readonly versions: readonly string[];
@@ -142,7 +144,7 @@ export const settingTable = {
     variable: "ENTRYPOINT_LOCK_TIMEOUT",
     initial: "10m",
     commands: lockingCommands,
-    help: "how long to wait for another replica's migration",
+    help: "how long to wait for another replica's migration; with --ddl-lock-timeout, for a table's lock too",
   },
   migrateTimeout: {
     flags: "--migrate-timeout <duration>",
@@ -150,6 +152,13 @@ export const settingTable = {
     initial: "0",
     commands: lockingCommands,
     help: "how long the migration, or the downgrade, may take; 0 means no limit",
+  },
+  ddlLockTimeout: {
+    flags: "--ddl-lock-timeout <duration>",
+    variable: "ENTRYPOINT_DDL_LOCK_TIMEOUT",
+    initial: "off",
+    commands: ["run", "migrate"],
+    help: "PostgreSQL's lock_timeout for the migration, which is tried again when it gets no lock; 2s or more",
   },
   alwaysMigrate: {
     flags: "--always-migrate",
@@ -501,6 +510,7 @@ export function readSettings(
     waitTimeoutMs: read("waitTimeout", parseDuration, 0),
     lockTimeoutMs: read("lockTimeout", parseDuration, 0),
     migrateTimeoutMs: read("migrateTimeout", parseDuration, 0),
+    ddlLockTimeoutMs: read("ddlLockTimeout", parseDdlLockTimeout, null),
     alwaysMigrate: read("alwaysMigrate", parseSwitch, false),
     versionTable: read<VersionTable | null>("versionTable", parseVersionTable, null),
     versions,
@@ -571,6 +581,23 @@ export function parseDuration(text: string): number {
   if (!(duration <= 2 ** 31 - 1)) throw new NotAllowed(`${durationUnits}, at most 24d`);
   // 0 has a meaning of its own, which is not "very short".
   return duration === 0 ? 0 : Math.max(Math.round(duration), 1);
+}
+
+/** PostgreSQL lets an autovacuum go on that is in somebody's way until he has waited for deadlock_timeout: 1 s. */
+const shortestDdlLockTimeoutMs = 2_000;
+
+/** Null is off. */
+function parseDdlLockTimeout(text: string): number | null {
+  if (["off", "0"].includes(text.trim().toLowerCase())) return null;
+  const allowed = "off, or a duration of 2s or more, since an autovacuum gives way only after 1s";
+  let durationMs = 0;
+  try {
+    durationMs = parseDuration(text);
+  } catch (error) {
+    if (!(error instanceof NotAllowed)) throw error;
+  }
+  if (durationMs < shortestDdlLockTimeoutMs) throw new NotAllowed(allowed);
+  return durationMs;
 }
 
 function parseWords(text: string): Words {

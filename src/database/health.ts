@@ -51,6 +51,12 @@ export async function readHealth(connection: Connection, versionTable: string): 
   return { ...rest, pooled: pid !== greetedPid(connection), holder: toHolder(holder) };
 }
 
+/** The indexes that PostgreSQL keeps up to date and never uses, save one that is being built. */
+export async function findInvalidIndexes(client: pg.Client): Promise<InvalidIndex[]> {
+  const { rows } = await client.query<InvalidIndex>(invalidIndexesQuery);
+  return rows;
+}
+
 /** One that is being built now is not valid either. A partitioned index may stay so for good reasons. */
 const invalidIndexesQuery = `
   select format('%I.%I', n.nspname, c.relname) as name, format('%I.%I', tn.nspname, t.relname) as "table"

@@ -26,6 +26,8 @@ export interface DatabaseAddress {
   readonly tlsFiles: { readonly ca?: string; readonly cert?: string; readonly key?: string };
   /** libpq's `options`, such as `-c search_path=blog`. */
   readonly options: string | undefined;
+  /** What SQLAlchemy connects with, where the URL says it: `asyncpg` of `postgresql+asyncpg://`. */
+  readonly driver: string | undefined;
   /** libpq's `target_session_attrs` asks for a server that can be written to. */
   readonly writable: boolean;
 }
@@ -61,7 +63,7 @@ export function parseDatabaseUrl(
     throw new BadUrl("it does not have the form postgresql://user:password@host:port/database");
   }
   const scheme = (parts["scheme"] ?? "").toLowerCase();
-  const dialect = scheme.split("+")[0] ?? "";
+  const [dialect = "", driver] = scheme.split("+");
   if (dialect !== "postgresql" && dialect !== "postgres") {
     // A slip of the pen must not pass for another system, which would be migrated without a lock.
     if (dialect.startsWith("post")) {
@@ -89,12 +91,35 @@ export function parseDatabaseUrl(
   if (socket !== null) parameters.set("host", socket[1] ?? "").set("port", socket[2] ?? "");
   return {
     kind: "postgres",
-    address: addressFrom(parameters, parts["hosts"] ?? "", env),
+    address: { ...addressFrom(parameters, parts["hosts"] ?? "", env), driver },
     warnings:
       dialect === "postgres"
         ? ["SQLAlchemy 1.4 and later reject postgres:// in a URL: write postgresql://"]
         : [],
   };
+}
+
+/**
+ * The same URL with `option` (`-c name=value`) at the end of its `options=`, which takes the place of PGOPTIONS; unchanged
+ * where it has none.
+ */
+export function appendToOptions(text: string, option: string): string {
+  const trimmed = text.trim();
+  if (/^\w+\s*=/.test(trimmed)) {
+    const options = parseKeywords(trimmed).get("options");
+    if (options === undefined) return text;
+    // Of a keyword that is there twice libpq takes the last one.
+    return `${trimmed} options='${`${options} ${option}`.replaceAll(/['\\]/g, "\\$&")}'`;
+  }
+  const { scheme = "", query = "" } = urlPattern.exec(trimmed)?.groups ?? {};
+  if (!/^postgres(?:ql)?(?:\+|$)/i.test(scheme)) return text;
+  const merged = query.replace(/(?:^|(?<=&))options=([^&]*)/, (pair, value: string) => {
+    // A raw = is understood by SQLAlchemy alone, and a URL without a % may be on its way through an ini file, where a % has
+    // a meaning.
+    const plain = value.includes("=") && !value.includes("%");
+    return `${pair}${plain ? ` ${option}` : encodeURIComponent(` ${option}`)}`;
+  });
+  return merged === query ? text : `${trimmed.slice(0, -query.length)}${merged}`;
 }
 
 /** The address that PGHOST, PGDATABASE and their kin give, or null where they name no database. */
@@ -173,6 +198,7 @@ function addressFrom(
       ...(key === undefined ? {} : { key }),
     },
     options: get("options", "PGOPTIONS"),
+    driver: undefined,
     writable: session === "read-write" || session === "primary",
   };
 }

@@ -14,6 +14,7 @@ import { runCommand, type CommandEnd } from "../process/run-migration.ts";
 import { unlessStopped, type Signals } from "../process/signals.ts";
 import type { Settings, Words } from "../settings.ts";
 import { inspect, type History } from "./alembic/inspect.ts";
+import { migrateInAttempts, type Attempt } from "./lock-attempts.ts";
 import { describeProgress, stateDetails, type State } from "./state.ts";
 
 /** What every step of the boot needs. */
@@ -22,6 +23,8 @@ export interface Context {
   readonly log: Log;
   readonly signals: Signals;
 }
+
+const migrationFailed = "Migration failed! Aborting startup.";
 
 const activityCheckMs = 2_000;
 const activityReportMs = 15_000;
@@ -41,10 +44,19 @@ export async function migrateAndVerify(
     lock: MigrationLock;
   },
 ): Promise<void> {
-  const { log, signals } = context;
-  const failure = await runReporting(context, on.connection, on.history, (env) =>
-    migrate(context, on.words, env, on.lock.lost, on.before),
-  );
+  const { settings, log, signals } = context;
+  const { ddlLockTimeoutMs } = settings;
+  const failure = await runReporting(context, on.connection, on.history, (env) => {
+    if (ddlLockTimeoutMs === null) return migrate(context, on.words, env, on.lock.lost, on.before);
+    return migrateInAttempts(context, {
+      ...on,
+      env,
+      ddlLockTimeoutMs,
+      run: (attempt) =>
+        migrate(context, on.words, attempt.env, on.lock.lost, attempt.before, attempt),
+      describeEnd: (end) => commandFailure(context, migrationFailed, on.words, end),
+    });
+  });
   const after = await inspectAfresh(context, on.history, on.address, failure);
   const progress = describeProgress(on.before, after);
   if (failure !== null) {
@@ -98,6 +110,7 @@ export async function runReporting(
     if (!(error instanceof Failure)) throw error;
     const activity = reporter.last();
     if (error.code !== "migration-timeout" || activity === "") return error;
+    if ("blockers" in error.details) return error;
     const { code, message, hint, cause, details } = error;
     return new Failure(code, `${message}; when last looked at, ${activity}`, {
       ...(hint === undefined ? {} : { hint }),
@@ -151,11 +164,12 @@ export async function migrate(
   env: Environment,
   lockLost: AbortSignal | null,
   before: State | null = null,
+  attempt: Pick<Attempt, "timeoutMs" | "watchErrors"> | null = null,
 ): Promise<void> {
   const { log } = context;
   const pending = before !== null && "pending" in before ? before.pending : null;
   log.info({ event: "migrating", command: words, pending }, "Running database migrations...");
-  await runStep(context, words, env, lockLost, "Migration failed! Aborting startup.");
+  await runStep(context, words, env, lockLost, migrationFailed, attempt);
 }
 
 /** Runs a command that migrates to its end; anything but exit code 0 is a Failure, which begins with `headline`. */
@@ -165,16 +179,18 @@ export async function runStep(
   env: Environment,
   lockLost: AbortSignal | null,
   headline: string,
+  attempt: Pick<Attempt, "timeoutMs" | "watchErrors"> | null = null,
 ): Promise<void> {
   const { settings, log, signals } = context;
   const startMs = performance.now();
   const end = await runCommand(words, {
     env,
     cwd: settings.cwd,
-    timeoutMs: settings.migrateTimeoutMs,
+    timeoutMs: attempt?.timeoutMs ?? settings.migrateTimeoutMs,
     signals,
     lockLost,
     log,
+    ...(attempt === null ? {} : { watchErrors: attempt.watchErrors }),
   });
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
   if (end.kind !== "exited" || end.code !== 0) throw commandFailure(context, headline, words, end);

@@ -2,8 +2,10 @@
 // that a signal reaches all of it, with its output passed through untouched. It ends in one of few ways, and
 // none of them leaves it running behind our back.
 
+import type { ChildProcess } from "node:child_process";
+import type { Readable } from "node:stream";
 import type { Environment } from "../environment.ts";
-import type { Log } from "../log.ts";
+import { standardError, writeAll, type Log } from "../log.ts";
 import type { Words } from "../settings.ts";
 import { describeError } from "./exec.ts";
 import { findProgram } from "./find-program.ts";
@@ -34,9 +36,11 @@ export async function runCommand(
     signals: Signals;
     lockLost: AbortSignal | null;
     log: Log;
+    /** Gets what the command writes to standard error as well, which then is a pipe for it. */
+    watchErrors?: (bytes: Buffer) => void;
   },
 ): Promise<CommandEnd> {
-  const { env, cwd, timeoutMs, signals, lockLost, log } = options;
+  const { env, cwd, timeoutMs, signals, lockLost, log, watchErrors } = options;
   signals.stop.throwIfAborted();
   const program = findProgram(words[0], { path: env["PATH"], cwd });
   const [file, ...before] = [...program.shell, program.file];
@@ -49,11 +53,14 @@ export async function runCommand(
     cwd,
     env: { ...env },
     extendEnv: false,
-    stdio: "inherit",
+    stdio: ["inherit", "inherit", watchErrors === undefined ? "inherit" : "pipe"],
+    buffer: false,
     detached: true,
     cleanup: false,
     reject: false,
   });
+  if (watchErrors !== undefined && child.stderr !== null)
+    passErrors(child, child.stderr, watchErrors);
   const kill = (signal: NodeJS.Signals) => {
     try {
       if (child.pid !== undefined) process.kill(-child.pid, signal);
@@ -100,4 +107,24 @@ export async function runCommand(
     unsubscribe();
     forgetLastResort();
   }
+}
+
+/** What a daemon that the command leaves behind has of our time: it holds the pipe open. */
+const lateErrorsMs = 1_000;
+
+/** Passes the command's standard error on to our own, byte by byte, and shows it to `watch`. */
+function passErrors(
+  child: Pick<ChildProcess, "once">,
+  errors: Readable,
+  watch: (bytes: Buffer) => void,
+): void {
+  errors.on("data", (bytes: Buffer) => {
+    watch(bytes);
+    writeAll(standardError, bytes);
+  });
+  child.once("exit", () => {
+    // One turn later, so that what a blocked write has kept waiting is read first.
+    const timer = setTimeout(() => setImmediate(() => errors.destroy()), lateErrorsMs);
+    errors.once("close", () => clearTimeout(timer));
+  });
 }

@@ -44,6 +44,8 @@ export interface Run {
   lines(): LogLine[];
   /** The first line of this event, now or later; rejects when the process ends without one. */
   event(name: string): Promise<LogLine>;
+  /** The first `count` lines of this event, now or later; rejects when the process ends without them. */
+  events(name: string, count: number): Promise<LogLine[]>;
   /** Resolves when standard output or standard error holds the text. */
   printed(text: string): Promise<void>;
   /** Exit code, or the name of the signal; `ms` is the time from the start. */
@@ -114,6 +116,13 @@ export function startEntrypoint(args: readonly string[], options: RunOptions = {
     stderr: () => stderr,
     lines,
     event: (name) => until(() => lines().find((line) => line.event === name), `event ${name}`),
+    events(name, count) {
+      const look = () => {
+        const found = lines().filter((line) => line.event === name);
+        return found.length < count ? undefined : found.slice(0, count);
+      };
+      return until(look, `${count} events ${name}`);
+    },
     async printed(text) {
       await until(() => (`${stdout}${stderr}`.includes(text) ? true : undefined), text);
     },

@@ -51,6 +51,7 @@ test("without a word the settings do what entrypoint.sh does", () => {
     waitTimeoutMs: 60_000,
     lockTimeoutMs: 600_000,
     migrateTimeoutMs: 0,
+    ddlLockTimeoutMs: null,
     alwaysMigrate: false,
     versionTable: null,
     versions: [],
@@ -499,6 +500,26 @@ test.each<[Flags, string]>([
   const reading = () => readSettings({ ...superviseInvocation, flags }, {}, "/srv");
   expect(failureOf(reading).details["problems"]).toEqual([expect.stringContaining(allowed)]);
 });
+
+test.each([
+  ["off", null],
+  ["0", null],
+  ["2s", 2_000],
+  ["2000ms", 2_000],
+  ["1m", 60_000],
+])("--ddl-lock-timeout %s is %s", (ddlLockTimeout, expected) => {
+  expect(read({ ddlLockTimeout }).ddlLockTimeoutMs).toBe(expected);
+  expect(read({}, { ENTRYPOINT_DDL_LOCK_TIMEOUT: ddlLockTimeout }).ddlLockTimeoutMs).toBe(expected);
+});
+
+test.each(["1999ms", "500ms", "soon", "on", "25d"])(
+  "64: --ddl-lock-timeout %s is refused, with the reason",
+  (ddlLockTimeout) => {
+    expect(failureOf(() => read({ ddlLockTimeout })).message).toContain(
+      "allowed: off, or a duration of 2s or more, since an autovacuum gives way only after 1s",
+    );
+  },
+);
 
 test("variables that mean nothing to the command are not looked at", () => {
   const env = {

@@ -4,6 +4,7 @@
 import { expect, test } from "vitest";
 import {
   addressFromEnvironment,
+  appendToOptions,
   BadUrl,
   describeAddress,
   parseDatabaseUrl,
@@ -196,7 +197,7 @@ test("a TLS file that cannot be read is named", () => {
 test("parameters that are the driver's own change nothing", () => {
   expect(
     addressOf("postgresql+asyncpg://blog@db/blog?prepared_statement_cache_size=0&x=y"),
-  ).toEqual(addressOf("postgresql://blog@db/blog"));
+  ).toEqual({ ...addressOf("postgresql://blog@db/blog"), driver: "asyncpg" });
 });
 
 // parse_qsl, with which SQLAlchemy reads the query, takes a plus for a space.
@@ -310,6 +311,41 @@ test.each([
   ["host=/run/pg password=secret", "postgresql:///run/pg:5432/"],
 ])("%s is described without its password", (url, description) => {
   expect(describeAddress(addressOf(url))).toBe(description);
+});
+
+test.each([
+  ["postgresql+asyncpg://db/blog", "asyncpg"],
+  ["POSTGRESQL+PG8000://db/blog", "pg8000"],
+  ["postgresql://db/blog", undefined],
+  ["host=db dbname=blog", undefined],
+])("the driver of %s is %s", (url, driver) => {
+  expect(addressOf(url).driver).toBe(driver);
+});
+
+test.each([
+  ["postgresql://db/blog?options=-csearch_path%3Da", "-csearch_path=a -c b=1"],
+  ["postgresql://db/blog?options=-csearch_path=a&sslmode=disable", "-csearch_path=a -c b=1"],
+  ["postgresql+psycopg://db/blog?a=b&options=-c+search_path%3Da&c=d", "-c search_path=a -c b=1"],
+  ["postgresql://blog:p?options=x@db/blog?options=", " -c b=1"],
+  [" postgresql://db/blog?options=-ca=%25 ", "-ca=% -c b=1"],
+  ["host=db options='-c a=it\\'s' dbname=blog", "-c a=it's -c b=1"],
+])("the options of %s are kept where one is added", (url, options) => {
+  const appended = appendToOptions(url, "-c b=1");
+  expect(addressOf(appended)).toEqual({ ...addressOf(url), options });
+});
+
+test.each([
+  "postgresql://db/blog",
+  "postgresql://blog:p?options=x@db/blog?a_options=b",
+  "host=db",
+  "mysql://db/blog?options=x",
+  "junk",
+])("%s, which has no options of PostgreSQL's, stays as it is", (url) => {
+  expect(appendToOptions(url, "-c b=1")).toBe(url);
+});
+
+test("a URL without a percent sign gets none, which an ini file would stumble over", () => {
+  expect(appendToOptions("postgresql://db/blog?options=-ca=b", "-c c=1")).not.toContain("%");
 });
 
 const malformed = [
