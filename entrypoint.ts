@@ -6,38 +6,21 @@ import "./src/process/standard-streams.ts";
 import "./src/environment.ts";
 
 import { startupSnapshot } from "node:v8";
-import { boot } from "./src/boot.ts";
 import { parseArguments } from "./src/cli.ts";
-import { downgrade } from "./src/downgrade.ts";
 import { exitCodes, Failure, signalExitCode, Stopped } from "./src/exit-codes.ts";
-import { freeze } from "./src/freeze.ts";
-import { printCurrent, printHeads, printHistory } from "./src/history.ts";
 import { createLog, printResult, writeTerminationMessage, type Log } from "./src/log.ts";
-import type { Context } from "./src/migrations/migrate.ts";
 import { chooseMode, describeLosses, execProgram } from "./src/process/exec.ts";
 import { findProgram } from "./src/process/find-program.ts";
 import { readInheritance } from "./src/process/inheritance.ts";
 import { loadLibc } from "./src/process/libc.ts";
-import { catchSignals } from "./src/process/signals.ts";
+import { catchSignals, type Signals } from "./src/process/signals.ts";
 import { superviseProgram } from "./src/process/supervise.ts";
 import { dropPrivileges } from "./src/process/user.ts";
-import { readLogSettings, readSettings, type Command, type Settings } from "./src/settings.ts";
+import { readLogSettings, readSettings, type Settings } from "./src/settings.ts";
 import { mapStack } from "./src/source-map.ts";
-import { printStatus } from "./src/status.ts";
-import { waitForHead } from "./src/wait.ts";
 
-type Commands<T> = Partial<Record<Command, (context: Context) => Promise<T>>>;
-/** What comes before the application; false where none is to be started. */
-const preparations: Commands<boolean> = { run: boot, migrate: boot, wait: waitForHead };
-/** What starts no application; the exit code. */
-const reports: Commands<number> = {
-  status: printStatus,
-  current: printCurrent,
-  heads: printHeads,
-  history: printHistory,
-  downgrade,
-  freeze,
-};
+/** Loaded with the single executable, until it is taken. */
+let commands: Promise<typeof import("./src/commands.ts")> | null = null;
 
 async function main(): Promise<number> {
   const inheritance = readInheritance();
@@ -58,16 +41,14 @@ async function main(): Promise<number> {
     if (settings.user !== null) {
       settings = { ...settings, env: dropPrivileges(settings.user, settings.env) };
     }
-    const { command, app, env, cwd } = settings;
-    const report = reports[command];
-    if (report !== undefined) return await report({ settings, log, signals });
+    const { app, env, cwd } = settings;
     const findApp = (name: string) => findProgram(name, { path: env["PATH"], cwd });
     const mode = chooseMode(settings.mode, inheritance);
     // Better now than after the migration; but a setup step may yet bring the program.
     if (app !== null && settings.setup.length === 0 && !settings.dryRun) findApp(app[0]);
 
-    const prepare = preparations[command];
-    if (prepare !== undefined && !(await prepare({ settings, log, signals }))) return 0;
+    const code = await runCommand(settings, log, signals);
+    if (code !== null) return code;
     if (app === null) return 0;
 
     const program = findApp(app[0]);
@@ -101,6 +82,18 @@ async function main(): Promise<number> {
   }
 }
 
+/**
+ * The command itself, up to the start of the application; null if there is one to start. Nothing that it loads is held
+ * any longer then.
+ */
+async function runCommand(settings: Settings, log: Log, signals: Signals): Promise<number | null> {
+  const loaded = commands;
+  commands = null;
+  if (settings.command === "supervise") return null;
+  const { runCommand: run } = await (loaded ?? import("./src/commands.ts"));
+  return await run({ settings, log, signals });
+}
+
 function reportInternalError(log: Log, error: unknown): number {
   if (error instanceof Error) error.stack = mapStack(error.stack ?? "");
   log.fatal({ event: "internal-error", err: error }, `Internal error: ${String(error)}`);
@@ -113,5 +106,7 @@ function start(): void {
 }
 
 // The single executable is built by taking a snapshot here, with everything loaded, and starts from it.
-if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(start);
-else start();
+if (startupSnapshot.isBuildingSnapshot()) {
+  startupSnapshot.setDeserializeMainFunction(start);
+  commands = import("./src/commands.ts");
+} else start();

@@ -44,7 +44,7 @@ export default defineConfig({
           name: "executable",
           include: [
             "test/process/{blog,boot,boot-signals,exec-fidelity,failures,freeze,history,status,terminal,user,wait}.test.ts",
-            "test/process/supervise-{child,end,peers,signals}.test.ts",
+            "test/process/supervise-{child,end,memory,peers,signals}.test.ts",
             "test/process/single-executable.test.ts",
           ],
           env: { ...env, ENTRYPOINT_TEST_EXECUTABLE: path.resolve("dist/entrypoint") },

@@ -15,25 +15,29 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { build, type BuildOptions, type Plugin } from "esbuild";
+import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
 import { sourceMapAsset } from "../src/source-map.ts";
 import { parserFile } from "../src/sql/parser-wasm.ts";
-import { buildSingleExecutable, snapshotBanner, snapshotFooter } from "./single-executable.ts";
+import { createLazyModules } from "./lazy-modules.ts";
+import { buildSingleExecutable, snapshotBanner } from "./single-executable.ts";
 
 const root = join(import.meta.dirname, "..");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
   version: string;
 };
 
-// pg can use libpq through a native add-on or Cloudflare's sockets, and pino can log in a thread of its own; nothing of
-// that is done here.
+// pg can use libpq through a native add-on or Cloudflare's sockets, and commander can start a subcommand that is a program
+// of its own; nothing of that is done here.
 const absent: Plugin = {
   name: "absent",
   setup(bundler) {
-    bundler.onResolve({ filter: /^(pg-native|pg-cloudflare|thread-stream)$/ }, ({ path }) => ({
+    bundler.onResolve({ filter: /^(pg-native|pg-cloudflare)$/ }, ({ path }) => ({
       path,
       namespace: "absent",
     }));
+    bundler.onResolve({ filter: /^node:child_process$/ }, ({ path, importer }) =>
+      importer.includes("/node_modules/commander/") ? { path, namespace: "absent" } : undefined,
+    );
     bundler.onLoad({ filter: /.*/, namespace: "absent" }, () => ({
       contents: "module.exports = {};",
     }));
@@ -73,7 +77,7 @@ writeFileSync(join(dist, "package.json"), '{ "type": "commonjs" }\n');
 // the source maps hold in both places.
 const staging = `${dist}.${process.pid}`;
 process.once("exit", () => rmSync(staging, { recursive: true, force: true }));
-const common: BuildOptions = {
+const common = {
   entryPoints: [join(root, "entrypoint.ts")],
   bundle: true,
   minify: true,
@@ -84,22 +88,18 @@ const common: BuildOptions = {
   define: { ENTRYPOINT_VERSION: JSON.stringify(version) },
   plugins: [absent, parserLoader],
   logLevel: "warning",
-};
-const result = await build({
-  ...common,
+} satisfies BuildOptions;
+const metafiles = await buildBundle({
   outfile: join(staging, "entrypoint.js"),
   target: "node20.20",
   sourcemap: "linked",
-  metafile: true,
 });
 chmodSync(join(staging, "entrypoint.js"), 0o755);
-await build({
-  ...common,
+await buildBundle({
   outfile: join(staging, "snapshot.js"),
   target: "node26",
   sourcemap: "external",
   banner: { js: snapshotBanner },
-  footer: { js: snapshotFooter },
 });
 copyFileSync(
   fileURLToPath(import.meta.resolve("libpg-query/wasm/libpg-query.wasm")),
@@ -120,17 +120,39 @@ for (const file of [
   renameSync(join(staging, file), join(dist, file));
 }
 
-const bytes = Object.entries(result.metafile.outputs).find(([path]) => path.endsWith(".js"))?.[1];
-console.log(`${dist}/entrypoint.js: ${Math.round((bytes?.bytes ?? 0) / 1000)} KB`);
-console.log(`${dist}/entrypoint: ${Math.round(statSync(join(dist, "entrypoint")).size / 1e6)} MB`);
+/** With the maps of its lazy modules in its own, for src/source-map.ts. */
+async function buildBundle(
+  own: Pick<BuildOptions, "banner" | "sourcemap" | "target"> & { readonly outfile: string },
+): Promise<Metafile[]> {
+  const lazy = createLazyModules({ ...common, ...own }, root, staging);
+  const { metafile } = await build({
+    ...common,
+    ...own,
+    plugins: [lazy.plugin, ...common.plugins],
+    metafile: true,
+  });
+  const file = `${own.outfile}.map`;
+  const map = JSON.parse(readFileSync(file, "utf8")) as object;
+  writeFileSync(file, JSON.stringify({ ...map, lazy: lazy.maps }));
+  return [metafile, ...lazy.metafiles];
+}
+
+const size = (file: string): number => statSync(join(dist, file)).size;
+console.log(`${dist}/entrypoint.js: ${Math.round(size("entrypoint.js") / 1000)} KB`);
+console.log(`${dist}/entrypoint: ${Math.round(size("entrypoint") / 1e6)} MB`);
 
 if (options.explain === true) {
   const shares = new Map<string, number>();
-  for (const [path, { bytesInOutput }] of Object.entries(bytes?.inputs ?? {})) {
+  const inputs = metafiles
+    .flatMap(({ outputs }) => Object.values(outputs))
+    .flatMap((output) => Object.entries(output.inputs))
+    // The text of a lazy module, which has a metafile of its own.
+    .filter(([path]) => !path.startsWith("lazy:"));
+  for (const [path, { bytesInOutput }] of inputs) {
     const name = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? "src";
     shares.set(name, (shares.get(name) ?? 0) + bytesInOutput);
   }
-  for (const [name, size] of [...shares].toSorted((a, b) => b[1] - a[1])) {
-    console.log(`${String(size).padStart(8)}  ${name}`);
+  for (const [name, bytes] of [...shares].toSorted((a, b) => b[1] - a[1])) {
+    console.log(`${String(bytes).padStart(8)}  ${name}`);
   }
 }

@@ -9,18 +9,8 @@ import { join } from "node:path";
 /** The first Node that has node:ffi without a flag. `--build-sea` is older. */
 const oldestNode = [26, 9] as const;
 
-/**
- * Around the bundle in the snapshot. pino asks for the host's name while it loads, for a field that our log lines do not
- * have: it is given none. Node sets its own path anew at each start.
- */
-export const snapshotBanner = `{
-  const os = require("node:os");
-  globalThis.realHostname = os.hostname;
-  os.hostname = () => "";
-  process.execPath = process.argv[0] = process.argv0 = "";
-}`.replaceAll(/\s+/g, " ");
-export const snapshotFooter =
-  'require("node:os").hostname = globalThis.realHostname; delete globalThis.realHostname;';
+/** Before the bundle in the snapshot. Node sets its own path anew at each start. */
+export const snapshotBanner = 'process.execPath = process.argv[0] = process.argv0 = "";';
 
 /**
  * Writes the executable `output` from the bundle `main`.

@@ -4,41 +4,64 @@
 
 import { closeSync, constants, openSync, statSync, writeSync } from "node:fs";
 import { isatty } from "node:tty";
-import { pino, type Logger } from "pino";
-
-export type Log = Logger;
 
 export const logFormats = ["json", "pretty", "auto"] as const;
 export type LogFormat = (typeof logFormats)[number];
 
+/** In the order of their weight. */
 export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof logLevels)[number];
+
+type Write = (
+  details: { readonly event: string; [name: string]: unknown },
+  message: string,
+) => void;
+export type Log = Readonly<Record<Exclude<LogLevel, "silent">, Write>>;
 
 export const standardError = 2;
 
 /** Every line has `time`, `level`, `event` and `msg`. */
 export async function createLog(format: LogFormat, level: LogLevel): Promise<Log> {
   const pretty = format === "pretty" || (format === "auto" && isatty(standardError));
-  const options = {
-    level,
-    base: null,
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label: string) => ({ level: label }) },
+  const present = pretty ? await loadPretty() : (line: string) => line;
+  const least = logLevels.indexOf(level);
+  const writer = (own: keyof Log): Write => {
+    if (logLevels.indexOf(own) < least) return () => undefined;
+    return ({ event, ...details }, message) => {
+      const fields = { level: own, time: new Date().toISOString(), event, ...details };
+      const line = JSON.stringify({ ...fields, msg: message }, spellError);
+      try {
+        writeAll(standardError, present(`${line}\n`));
+      } catch {
+        // A full disk, a terminal that is gone: no reason to end the application.
+      }
+    };
   };
-  if (!pretty) return pino(options, pino.destination({ dest: standardError, sync: true }));
+  return {
+    trace: writer("trace"),
+    debug: writer("debug"),
+    info: writer("info"),
+    warn: writer("warn"),
+    error: writer("error"),
+    fatal: writer("fatal"),
+  };
+}
 
-  const { default: createPretty } = await import("pino-pretty");
-  return pino(
-    options,
-    createPretty({
-      destination: standardError,
-      sync: true,
-      colorize: isatty(standardError),
-      translateTime: "SYS:HH:MM:ss",
-      hideObject: true,
-      messageFormat: (line, key) => formatForPeople(line, String(line[key])),
-    }),
-  );
+/** An error's fields are not enumerable: JSON would have it empty. */
+function spellError(_name: string, value: unknown): unknown {
+  if (!(value instanceof Error)) return value;
+  return { type: value.name, message: value.message, stack: value.stack, cause: value.cause };
+}
+
+/** Colours and columns, for a line at a time; it takes as long to load as all the rest. */
+async function loadPretty(): Promise<(line: string) => string> {
+  const { prettyFactory } = await import("pino-pretty");
+  return prettyFactory({
+    colorize: isatty(standardError),
+    translateTime: "SYS:HH:MM:ss",
+    hideObject: true,
+    messageFormat: (line, key) => formatForPeople(line, String(line[key])),
+  });
 }
 
 /** On a terminal: the message, one line for each of several problems, the cure, and the stack of an internal error. */

@@ -26,8 +26,10 @@ export function mapStack(stack: string): string {
 function readMap(file: string): SourceMap | null {
   if (file.startsWith("node:")) return null;
   try {
-    const text = readAsset() ?? readFileSync(`${file}.map`, "utf8");
-    return new SourceMap(JSON.parse(text) as SourceMapPayload);
+    const [bundle = "", lazy] = file.split("#");
+    const text = readAsset() ?? readFileSync(`${bundle}.map`, "utf8");
+    const map = JSON.parse(text) as SourceMapPayload & { lazy: Record<string, SourceMapPayload> };
+    return new SourceMap((lazy === undefined ? map : map.lazy[lazy]) as SourceMapPayload);
   } catch {
     return null;
   }

@@ -42,6 +42,8 @@ export type Libc = {
   stopGroup(signal: number): void;
   /** getpgid; 0 is our own process. */
   getGroup(pid: number): number;
+  /** malloc_trim(0) of glibc: what has been freed goes back to the kernel. */
+  trimHeap(): void;
   /** _exit: nothing of Node's is run any more. */
   exitAtOnce(code: number): void;
   errno(): number;
@@ -185,6 +187,7 @@ function bindLibc(): Libc | undefined {
       c.sigaction(signal, handled, byDefault);
     },
     getGroup: (pid) => c.getpgid(pid),
+    trimHeap: () => findTrim()?.(0n),
     exitAtOnce: (code) => c[exitFunction](code),
     errno: () => ffi.getInt32(c[errnoLocation]()),
   };
@@ -207,6 +210,15 @@ function bindLibc(): Libc | undefined {
         arguments: ["buffer", int],
         return: int,
       });
+    } catch {
+      return null;
+    }
+  }
+
+  /** Not in musl. */
+  function findTrim() {
+    try {
+      return lib.getFunction("malloc_trim", { arguments: ["uint64"], return: int });
     } catch {
       return null;
     }

@@ -1,8 +1,6 @@
 // A child through Node's own child_process, for a Node without `node:ffi`: in a session of its own, and orphans are not
 // reaped.
 
-import { spawn } from "node:child_process";
-
 import type { Environment } from "../environment.ts";
 import { describeError } from "./exec.ts";
 import type { Program } from "./find-program.ts";
@@ -31,6 +29,8 @@ export function createPlainChildren(): Children {
     // libuv starts it with execvp, which hands to /bin/sh whatever the kernel refuses, a broken binary too.
     if (program.doubt !== undefined) throw describeError(program, "ENOEXEC");
     const [file, ...before] = [...program.shell, program.file];
+    // Not an import: a supervisor that has libc does without.
+    const { spawn } = process.getBuiltinModule("node:child_process");
     try {
       const child = spawn(file ?? program.file, [...before, ...argv.slice(1)], {
         argv0: program.shell[0] ?? argv[0],

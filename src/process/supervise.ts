@@ -10,6 +10,7 @@ import type { Program } from "./find-program.ts";
 import type { Inheritance } from "./inheritance.ts";
 import { createInit } from "./init.ts";
 import { loadLibc } from "./libc.ts";
+import { releaseMemory } from "./memory.ts";
 import { createPlainChildren } from "./plain-child.ts";
 import { catchRealTimeSignals } from "./real-time-signals.ts";
 import { forwardedSignals, nameSignal, signalNumber } from "./signal-table.ts";
@@ -99,6 +100,7 @@ export async function superviseProgram(
     for (const fd of [...inheritance.descriptors, ...inheritance.unmarked]) closeSync(fd);
     // The child has its working directory; ours must not keep a file system from being unmounted.
     process.chdir("/");
+    if (libc !== undefined) releaseMemory(libc);
     return await ended;
   } finally {
     children.end();

@@ -9,11 +9,7 @@ import { join, resolve } from "node:path";
 import * as esbuild from "esbuild";
 import { afterAll, describe, expect, inject, onTestFinished, test } from "vitest";
 
-import {
-  buildSingleExecutable,
-  snapshotBanner,
-  snapshotFooter,
-} from "../../scripts/single-executable.ts";
+import { buildSingleExecutable, snapshotBanner } from "../../scripts/single-executable.ts";
 import { sourceMapAsset } from "../../src/source-map.ts";
 import { entrypointCommand, plainEnvironment } from "./entrypoint.ts";
 
@@ -153,7 +149,6 @@ test("each start draws random numbers of its own, and an error's places are thos
     platform: "node",
     sourcemap: "external",
     banner: { js: snapshotBanner },
-    footer: { js: snapshotFooter },
   });
   const program = join(directory, "program");
   buildSingleExecutable(program, main, { [sourceMapAsset]: `${main}.map` });
@@ -167,8 +162,12 @@ test("each start draws random numbers of its own, and an error's places are thos
 test("the source maps are beside both programs", () => {
   for (const name of ["entrypoint.js.map", "entrypoint.map"]) {
     const file = join(root, "dist", name);
-    const { sources } = JSON.parse(readFileSync(file, "utf8")) as { sources: string[] };
-    expect(sources).toContain("../src/boot.ts");
+    type Sources = { readonly sources: readonly string[] };
+    const { sources: own, lazy } = JSON.parse(readFileSync(file, "utf8")) as Sources & {
+      readonly lazy: Readonly<Record<string, Sources>>;
+    };
+    const sources = [own, ...Object.values(lazy).map((map) => map.sources)].flat();
+    for (const source of ["../entrypoint.ts", "../src/boot.ts"]) expect(sources).toContain(source);
     for (const source of sources.filter((one) => one.startsWith("../src/"))) {
       expect(existsSync(resolve(file, "..", source)), source).toBe(true);
     }

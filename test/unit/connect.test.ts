@@ -4,13 +4,13 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import pg from "pg";
-import { pino } from "pino";
 import { expect, onTestFinished, test } from "vitest";
 import { classify, connect, waitForDatabase } from "../../src/database/connect.ts";
 import { parseDatabaseUrl, type DatabaseAddress } from "../../src/database/url.ts";
 import { exitCodes, Failure, Stopped } from "../../src/exit-codes.ts";
+import { createLog } from "../../src/log.ts";
 
-const log = pino({ level: "silent" });
+const log = await createLog("json", "silent");
 
 function addressOf(url: string): DatabaseAddress {
   const answer = parseDatabaseUrl(url);

@@ -1,0 +1,35 @@
+// What each command does before the application is started, or in its place. All that these need, PostgreSQL's client and
+// the look at the migrations, is loaded with this file and for as long as it is at work: not by `supervise`, and no longer
+// there when an application is supervised after a boot.
+
+import { boot } from "./boot.ts";
+import { downgrade } from "./downgrade.ts";
+import { freeze } from "./freeze.ts";
+import { printCurrent, printHeads, printHistory } from "./history.ts";
+import type { Context } from "./migrations/migrate.ts";
+import type { Command } from "./settings.ts";
+import { printStatus } from "./status.ts";
+import { waitForHead } from "./wait.ts";
+
+type Commands<T> = Partial<Record<Command, (context: Context) => Promise<T>>>;
+
+/** What comes before the application; false where none is to be started. */
+const preparations: Commands<boolean> = { run: boot, migrate: boot, wait: waitForHead };
+
+/** What starts no application; the exit code. */
+const reports: Commands<number> = {
+  status: printStatus,
+  current: printCurrent,
+  heads: printHeads,
+  history: printHistory,
+  downgrade,
+  freeze,
+};
+
+/** Resolves with an exit code where nothing is to be started any more, else with null. */
+export async function runCommand(context: Context): Promise<number | null> {
+  const { command } = context.settings;
+  const report = reports[command];
+  if (report !== undefined) return await report(context);
+  return (await preparations[command]?.(context)) === false ? 0 : null;
+}
