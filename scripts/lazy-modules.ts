@@ -80,11 +80,13 @@ export function createLazyModules(
       bundler.onResolve({ filter: /.*/ }, async ({ kind, path, resolveDir }) => {
         if (kind !== "dynamic-import") return undefined;
         const found = await bundler.resolve(path, { kind: "import-statement", resolveDir });
-        return found.external ? found : { ...found, namespace: "lazy", pluginData: path };
+        if (found.external) return found;
+        // Relative, since it is in the source map.
+        return { path: relative(root, found.path), namespace: "lazy", pluginData: path };
       });
       bundler.onLoad({ filter: /.*/, namespace: "lazy" }, async ({ path, pluginData }) => {
         const name = (pluginData as string).replace(/^.*\/|\.ts$/g, "");
-        const { text, shared } = await buildText(path, name, await eager);
+        const { text, shared } = await buildText(join(root, path), name, await eager);
         const imports = shared.map(
           ([, file], index) => `import * as shared${index} from ${JSON.stringify(file)};`,
         );
