@@ -47,7 +47,7 @@ async function main(): Promise<number> {
     // Better now than after the migration; but a setup step may yet bring the program.
     if (app !== null && settings.setup.length === 0 && !settings.dryRun) findApp(app[0]);
 
-    const code = await runCommand(settings, log, signals);
+    const code = await runCommand(settings, signals);
     if (code !== null) return code;
     if (app === null) return 0;
 
@@ -86,12 +86,12 @@ async function main(): Promise<number> {
  * The command itself, up to the start of the application; null if there is one to start. Nothing that it loads is held
  * any longer then.
  */
-async function runCommand(settings: Settings, log: Log, signals: Signals): Promise<number | null> {
+async function runCommand(settings: Settings, signals: Signals): Promise<number | null> {
   const loaded = commands;
   commands = null;
   if (settings.command === "supervise") return null;
   const { runCommand: run } = await (loaded ?? import("./src/commands.ts"));
-  return await run({ settings, log, signals });
+  return await run(settings, signals);
 }
 
 function reportInternalError(log: Log, error: unknown): number {

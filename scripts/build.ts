@@ -26,18 +26,25 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
   version: string;
 };
 
-// pg can use libpq through a native add-on or Cloudflare's sockets, and commander can start a subcommand that is a program
+// pg can use libpq through a native add-on or Cloudflare's sockets, pino can log in a thread of its own, and commander can start a subcommand that is a program
 // of its own; nothing of that is done here.
 const absent: Plugin = {
   name: "absent",
   setup(bundler) {
-    bundler.onResolve({ filter: /^(pg-native|pg-cloudflare)$/ }, ({ path }) => ({
+    bundler.onResolve({ filter: /^(pg-native|pg-cloudflare|thread-stream)$/ }, ({ path }) => ({
       path,
       namespace: "absent",
     }));
     bundler.onResolve({ filter: /^node:child_process$/ }, ({ path, importer }) =>
       importer.includes("/node_modules/commander/") ? { path, namespace: "absent" } : undefined,
     );
+    // The machine's name, for a field that our lines do not have: it would stay in the snapshot.
+    bundler.onResolve({ filter: /^node:os$/ }, ({ path, importer }) =>
+      importer.includes("/node_modules/pino/") ? { path, namespace: "nameless" } : undefined,
+    );
+    bundler.onLoad({ filter: /.*/, namespace: "nameless" }, () => ({
+      contents: 'exports.hostname = () => "";',
+    }));
     bundler.onLoad({ filter: /.*/, namespace: "absent" }, () => ({
       contents: "module.exports = {};",
     }));

@@ -7,7 +7,9 @@ import { downgrade } from "./downgrade.ts";
 import { freeze } from "./freeze.ts";
 import { printCurrent, printHeads, printHistory } from "./history.ts";
 import type { Context } from "./migrations/migrate.ts";
-import type { Command } from "./settings.ts";
+import { createPinoLog } from "./pino-log.ts";
+import type { Signals } from "./process/signals.ts";
+import type { Command, Settings } from "./settings.ts";
 import { printStatus } from "./status.ts";
 import { waitForHead } from "./wait.ts";
 
@@ -27,8 +29,9 @@ const reports: Commands<number> = {
 };
 
 /** Resolves with an exit code where nothing is to be started any more, else with null. */
-export async function runCommand(context: Context): Promise<number | null> {
-  const { command } = context.settings;
+export async function runCommand(settings: Settings, signals: Signals): Promise<number | null> {
+  const { command, logFormat, logLevel } = settings;
+  const context = { settings, signals, log: await createPinoLog(logFormat, logLevel) };
   const report = reports[command];
   if (report !== undefined) return await report(context);
   return (await preparations[command]?.(context)) === false ? 0 : null;

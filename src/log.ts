@@ -20,21 +20,15 @@ export type Log = Readonly<Record<Exclude<LogLevel, "silent">, Write>>;
 
 export const standardError = 2;
 
-/** Every line has `time`, `level`, `event` and `msg`. */
+/** Every line has `time`, `level`, `event` and `msg`. For as long as nothing is loaded that pino comes with. */
 export async function createLog(format: LogFormat, level: LogLevel): Promise<Log> {
-  const pretty = format === "pretty" || (format === "auto" && isatty(standardError));
-  const present = pretty ? await loadPretty() : (line: string) => line;
+  const write = await openOutput(format);
   const least = logLevels.indexOf(level);
   const writer = (own: keyof Log): Write => {
     if (logLevels.indexOf(own) < least) return () => undefined;
-    return ({ event, ...details }, message) => {
-      const fields = { level: own, time: new Date().toISOString(), event, ...details };
-      const line = JSON.stringify({ ...fields, msg: message }, spellError);
-      try {
-        writeAll(standardError, present(`${line}\n`));
-      } catch {
-        // A full disk, a terminal that is gone: no reason to end the application.
-      }
+    return (details, message) => {
+      const fields = { level: own, time: new Date().toISOString(), ...details };
+      write(`${JSON.stringify({ ...fields, msg: message }, spellError)}\n`);
     };
   };
   return {
@@ -44,6 +38,19 @@ export async function createLog(format: LogFormat, level: LogLevel): Promise<Log
     warn: writer("warn"),
     error: writer("error"),
     fatal: writer("fatal"),
+  };
+}
+
+/** Takes a line of JSON, and writes it as it is or for people. */
+export async function openOutput(format: LogFormat): Promise<(line: string) => void> {
+  const pretty = format === "pretty" || (format === "auto" && isatty(standardError));
+  const present = pretty ? await loadPretty() : (line: string) => line;
+  return (line) => {
+    try {
+      writeAll(standardError, present(line));
+    } catch {
+      // A full disk, a terminal that is gone: no reason to end the application.
+    }
   };
 }
 
