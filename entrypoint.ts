@@ -109,4 +109,5 @@ function start(): void {
 if (startupSnapshot.isBuildingSnapshot()) {
   startupSnapshot.setDeserializeMainFunction(start);
   commands = import("./src/commands.ts");
+  void commands.then(({ rehearse }) => rehearse("project", "b2"));
 } else start();

@@ -3,7 +3,7 @@
 // process that takes it has no environment, UTC, no host name, and no path that tells anything.
 
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** The first Node that has node:ffi without a flag. `--build-sea` is older. */
@@ -34,6 +34,7 @@ export function buildSingleExecutable(
     const node = join(directory, "node");
     writeFileSync(node, stripSymbols(readFileSync(process.execPath)), { mode: 0o755 });
     copyFileSync(main, join(directory, "main.js"));
+    writeProject(join(directory, "project"));
     const config = {
       // Absolute in the snapshot, and so the same everywhere.
       main: "/proc/self/cwd/main.js",
@@ -55,6 +56,81 @@ export function buildSingleExecutable(
     copyFileSync(join(directory, "entrypoint"), output);
   } finally {
     rmSync(directory, { recursive: true });
+  }
+}
+
+/** The project that src/rehearsal.ts reads, with what most of them have: an env.py like that of Alembic's template. */
+function writeProject(directory: string): void {
+  const versions = join(directory, "migrations", "versions");
+  mkdirSync(versions, { recursive: true });
+  writeFileSync(
+    join(directory, "alembic.ini"),
+    "[alembic]\nscript_location = migrations\n# empty\nsqlalchemy.url = postgresql://localhost/blog\n",
+  );
+  writeFileSync(
+    join(directory, "migrations", "env.py"),
+    `"""Of no database."""
+import os
+from logging.config import fileConfig
+from alembic import context
+from sqlalchemy import engine_from_config, pool
+
+config = context.config
+if config.config_file_name is not None:
+    fileConfig(config.config_file_name)
+config.set_main_option("sqlalchemy.url", os.environ["DATABASE_URL"].replace("%", "%%"))
+target_metadata = None
+
+
+def run_migrations_offline() -> None:
+    context.configure(url=config.get_main_option("sqlalchemy.url"), target_metadata=target_metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_migrations_online() -> None:
+    connectable = engine_from_config(config.get_section(config.config_ini_section, {}), prefix="sqlalchemy.", poolclass=pool.NullPool)
+    with connectable.connect() as connection:
+        context.configure(connection=connection, target_metadata=target_metadata)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+if context.is_offline_mode():
+    run_migrations_offline()
+else:
+    run_migrations_online()
+`,
+  );
+  for (const [id, down] of [
+    ["a1", "None"],
+    ["b2", '"a1"'],
+  ] as const) {
+    writeFileSync(
+      join(versions, `${id}.py`),
+      `"""create
+
+Revision ID: ${id}
+"""
+from typing import Sequence, Union
+from alembic import op
+import sqlalchemy as sa
+
+# revision identifiers, used by Alembic.
+revision: str = "${id}"
+down_revision: Union[str, Sequence[str], None] = ${down}
+branch_labels: Union[str, Sequence[str], None] = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table("posts", sa.Column("id", sa.Integer, primary_key=True))
+
+
+def downgrade() -> None:
+    op.drop_table("posts")
+`,
+    );
   }
 }
 

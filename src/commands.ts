@@ -13,6 +13,8 @@ import type { Command, Settings } from "./settings.ts";
 import { printStatus } from "./status.ts";
 import { waitForHead } from "./wait.ts";
 
+export { rehearse } from "./rehearsal.ts";
+
 type Commands<T> = Partial<Record<Command, (context: Context) => Promise<T>>>;
 
 /** What comes before the application; false where none is to be started. */

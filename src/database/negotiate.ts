@@ -46,7 +46,8 @@ export async function negotiate(
       case "N":
         return { socket: handOver(socket), encrypted: false };
       case "S": {
-        const { connect } = await import("node:tls");
+        // Not an import: it takes 5 ms, and mostly nobody wants it.
+        const { connect } = process.getBuiltinModule("node:tls");
         const servername = isIP(host) === 0 ? { servername: host } : {};
         const secure = connect({ socket, host, ...servername, ...options });
         await heard(secure, "secureConnect");

@@ -6,6 +6,7 @@ import { startPostgres } from "../../scripts/postgres.ts";
 import { connect } from "../../src/database/connect.ts";
 import { parseDatabaseUrl } from "../../src/database/url.ts";
 import { certificate, privateKey } from "./fixtures/tls.ts";
+import { runEntrypoint } from "./entrypoint.ts";
 import { connectClient, createTestDatabase } from "./postgres.ts";
 
 /** Whether our session is encrypted, and how many connections it took. */
@@ -45,6 +46,10 @@ test("a server with TLS gets an encrypted one, and a certificate that is asked f
     expect(await askSession(url)).toBe(true);
     expect(await askSession(`${url}?sslmode=disable`)).toBe(false);
     expect(await askSession(`${url}?sslmode=require`)).toBe(true);
+    // As it is built.
+    const status = await runEntrypoint(["status", "--json"], { env: { DATABASE_URL: url } });
+    expect(status).toMatchObject({ code: 3 });
+    expect(JSON.parse(status.stdout)).toMatchObject({ database: "postgres" });
     await expect(askSession(`${url}?sslmode=verify-full`)).rejects.toThrow(/self.signed/i);
     await admin.end();
   } finally {
