@@ -84,7 +84,7 @@ export function loadLibc(): Libc | undefined {
   }
 }
 
-/** Whether `loadLibc` can be expected to succeed, without the 8 ms that it takes. */
+/** Whether `loadLibc` can be expected to succeed, without loading anything. */
 export function hasLibc(): boolean {
   // getBuiltinModule, not an import: the bundle must load on Node 20, where the module does not exist.
   return process.getBuiltinModule("module").isBuiltin("node:ffi");
@@ -107,33 +107,51 @@ export function withoutExperimentalWarning<T>(use: () => T): T {
   }
 }
 
+// fcntl and prctl are variadic; on Linux an int goes into the same register either way (x86-64, arm64, riscv64).
+const int = "int32";
+const signatures = {
+  fcntl: { arguments: [int, int, int], return: int },
+  execve: { arguments: ["buffer", "buffer", "buffer"], return: int },
+  posix_spawn: {
+    arguments: ["buffer", "buffer", "buffer", "buffer", "buffer", "buffer"],
+    return: int,
+  },
+  posix_spawnattr_init: { arguments: ["buffer"], return: int },
+  posix_spawnattr_setflags: { arguments: ["buffer", "int16"], return: int },
+  posix_spawnattr_setsigdefault: { arguments: ["buffer", "buffer"], return: int },
+  posix_spawn_file_actions_init: { arguments: ["buffer"], return: int },
+  posix_spawn_file_actions_adddup2: { arguments: ["buffer", int, int], return: int },
+  sigfillset: { arguments: ["buffer"], return: int },
+  pthread_sigmask: { arguments: [int, "buffer", "buffer"], return: int },
+  waitpid: { arguments: [int, "buffer", int], return: int },
+  prctl: { arguments: [int, "uint64", "uint64", "uint64", "uint64"], return: int },
+  tcgetpgrp: { arguments: [int], return: int },
+  tcsetpgrp: { arguments: [int, int], return: int },
+  tcgetattr: { arguments: [int, "buffer"], return: int },
+  tcsetattr: { arguments: [int, int, "buffer"], return: int },
+  getpgid: { arguments: [int], return: int },
+  sigaction: { arguments: [int, "buffer", "buffer"], return: int },
+  [exitFunction]: { arguments: [int], return: "void" },
+  [errnoLocation]: { arguments: [], return: "pointer" },
+} as const;
+
 function bindLibc(): Libc | undefined {
   const ffi = withoutExperimentalWarning(() => process.getBuiltinModule("node:ffi"));
   if (ffi === undefined) return undefined;
-  // fcntl and prctl are variadic; on Linux an int goes into the same register either way (x86-64, arm64, riscv64).
-  const int = "int32";
-  const { functions: c, lib } = ffi.dlopen(null, {
-    fcntl: { arguments: [int, int, int], return: int },
-    execve: { arguments: ["buffer", "buffer", "buffer"], return: int },
-    posix_spawn: { arguments: Array<"buffer">(6).fill("buffer"), return: int },
-    posix_spawnattr_init: { arguments: ["buffer"], return: int },
-    posix_spawnattr_setflags: { arguments: ["buffer", "int16"], return: int },
-    posix_spawnattr_setsigdefault: { arguments: ["buffer", "buffer"], return: int },
-    posix_spawn_file_actions_init: { arguments: ["buffer"], return: int },
-    posix_spawn_file_actions_adddup2: { arguments: ["buffer", int, int], return: int },
-    sigfillset: { arguments: ["buffer"], return: int },
-    pthread_sigmask: { arguments: [int, "buffer", "buffer"], return: int },
-    waitpid: { arguments: [int, "buffer", int], return: int },
-    prctl: { arguments: [int, "uint64", "uint64", "uint64", "uint64"], return: int },
-    tcgetpgrp: { arguments: [int], return: int },
-    tcsetpgrp: { arguments: [int, int], return: int },
-    tcgetattr: { arguments: [int, "buffer"], return: int },
-    tcsetattr: { arguments: [int, int, "buffer"], return: int },
-    getpgid: { arguments: [int], return: int },
-    sigaction: { arguments: [int, "buffer", "buffer"], return: int },
-    [exitFunction]: { arguments: [int], return: "void" },
-    [errnoLocation]: { arguments: [], return: "pointer" },
-  });
+  const { lib } = ffi.dlopen(null, {});
+  // Each one costs half a millisecond to bind, and a hand-over needs two of them.
+  const c = {} as ReturnType<typeof ffi.dlopen<typeof signatures>>["functions"];
+  for (const [name, signature] of Object.entries(signatures)) {
+    const define = (property: PropertyDescriptor) =>
+      Object.defineProperty(c, name, { ...property, configurable: true });
+    define({
+      get() {
+        const value: unknown = lib.getFunction(name, signature);
+        define({ value });
+        return value;
+      },
+    });
+  }
   const status = struct();
 
   return {
