@@ -41,7 +41,7 @@ export async function rehearse(cwd: string, head: string): Promise<void> {
   const state = resolveState(graph.graph, { kind: "head" }, rows, true);
   const plan = decide(settings, state, history.versionTable);
   if (state.state !== "current" || plan.kind !== "go") throw new Error(`it is ${state.state}`);
-  log.info({ event: "rehearsed" }, "As far as the application");
+  log.info({ event: "starting", app: settings.app }, "Migrations complete.");
 }
 
 const catalog = `{"schema":"public","visible":true}`;
