@@ -5,6 +5,7 @@ import type { Connection } from "./database/connect.ts";
 import { acquireMigrationLock } from "./database/lock.ts";
 import { waitForOrphans } from "./database/orphans.ts";
 import type { DatabaseAddress } from "./database/url.ts";
+import { lintBeforeMigration } from "./lint.ts";
 import { printResult } from "./log.ts";
 import { inspect, type History } from "./migrations/alembic/inspect.ts";
 import { decide, type Plan } from "./migrations/decide.ts";
@@ -47,7 +48,7 @@ export async function boot(context: Context): Promise<boolean> {
     if (plan.warning !== null)
       log.warn({ event: plan.state, ...stateDetails(first) }, plan.warning);
     if (plan.migrate || settings.setup.length > 0) {
-      if (connection === null || address === null) await runUnlocked(context, plan);
+      if (connection === null || address === null) await runUnlocked(context, history, plan);
       else await runLocked(context, { history, address, connection, first });
     } else if (first?.state === "current") {
       logCurrent(context, first, first);
@@ -88,7 +89,11 @@ async function inspectNow(
 }
 
 /** No database is known: the command is all that there is, as in the shell script. */
-async function runUnlocked(context: Context, plan: Plan & { kind: "go" }): Promise<void> {
+async function runUnlocked(
+  context: Context,
+  history: History | null,
+  plan: Plan & { kind: "go" },
+): Promise<void> {
   const { settings, log } = context;
   log.warn(
     { event: "unlocked" },
@@ -100,8 +105,13 @@ async function runUnlocked(context: Context, plan: Plan & { kind: "go" }): Promi
       "--ddl-lock-timeout does nothing where no PostgreSQL URL is known",
     );
   }
-  if (plan.migrate && settings.migrate !== null)
+  if (plan.migrate && history !== null && settings.migrate !== null) {
+    if (settings.lint !== "off") {
+      const before = await inspect(history, null);
+      await lintBeforeMigration(context, { history, database: null, before });
+    }
     await migrate(context, settings.migrate, settings.env, null);
+  }
   await runSetup(context, null);
 }
 
@@ -151,6 +161,9 @@ async function runLocked(
     const plan = decide(settings, before, table);
     if (plan.kind === "fail") throw plan.failure;
     if (plan.migrate && history !== null && settings.migrate !== null && before !== null) {
+      if (settings.lint !== "off") {
+        await lintBeforeMigration(context, { history, database: address, before });
+      }
       // 5. migrate, 6. verify
       await migrateAndVerify(context, { ...on, history, words: settings.migrate, before, lock });
     } else if (before?.state === "current") {
@@ -170,6 +183,11 @@ function describeSteps(
 ): string[] {
   const locked = address === null ? "without a lock" : "under the migration lock";
   return [
+    ...(migrating && settings.lint !== "off"
+      ? [
+          `lint       would ${settings.lint === "error" ? "refuse" : "log"} what is unsafe in the pending migrations`,
+        ]
+      : []),
     migrating
       ? `migrate    would run ${settings.migrate?.join(" ") ?? ""} ${locked}`
       : "migrate    would run nothing",

@@ -33,10 +33,11 @@ const commands: Readonly<Record<CommandName, string>> = {
     "goes back to REVISION (-1, an id, base), under the lock: says what is undone, and verifies it",
   freeze:
     "at image build: writes down the revision graph as Alembic itself tells it, for every start to read",
+  lint: "unsafe operations in the pending migrations; exit 65 where one is refused",
 };
 
 // Taken as an APP, one of these would migrate the database before it turns out not to be found.
-const plannedCommands = ["lint", "backfill"];
+const plannedCommands = ["backfill"];
 
 /** `argv` without the runtime's two words. Throws Failure("bad-settings"). */
 export function parseArguments(argv: readonly string[]): Parsed {
@@ -154,6 +155,7 @@ const usages: Readonly<Record<Scope, string>> = {
   history: "[options]",
   downgrade: "[options] REVISION",
   freeze: "[options]",
+  lint: "[options]",
 };
 
 function createOption(name: SettingName, row: SettingRow): Option {

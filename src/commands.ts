@@ -6,6 +6,7 @@ import { boot } from "./boot.ts";
 import { downgrade } from "./downgrade.ts";
 import { freeze } from "./freeze.ts";
 import { printCurrent, printHeads, printHistory } from "./history.ts";
+import { printLint } from "./lint.ts";
 import type { Context } from "./migrations/migrate.ts";
 import { createPinoLog } from "./pino-log.ts";
 import type { Signals } from "./process/signals.ts";
@@ -28,6 +29,7 @@ const reports: Commands<number> = {
   history: printHistory,
   downgrade,
   freeze,
+  lint: printLint,
 };
 
 /** Resolves with an exit code where nothing is to be started any more, else with null. */

@@ -18,6 +18,9 @@ import type { DowngradeTarget, VersionTable } from "./migrations/state.ts";
 import { canBeForwarded, parseSignal, type SignalName } from "./process/signal-table.ts";
 import type { SuperviseOptions } from "./process/supervision.ts";
 
+const lintFormats = ["text", "json", "github", "sarif"] as const;
+type LintFormat = (typeof lintFormats)[number];
+
 /** A command, split into words; never empty. */
 export type Words = readonly [string, ...string[]];
 
@@ -31,7 +34,8 @@ export type Command =
   | "heads"
   | "history"
   | "downgrade"
-  | "freeze";
+  | "freeze"
+  | "lint";
 
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
 type DatabaseSetting =
@@ -66,6 +70,14 @@ export interface Settings {
   readonly downgradeTo: DowngradeTarget | null;
   /** What would be refused for its danger is done. */
   readonly force: boolean;
+  /** What becomes of unsafe operations in the pending migrations. */
+  readonly lint: "off" | "warn" | "error";
+  /** A table of fewer rows is small to `lint`. */
+  readonly lintThreshold: number;
+  /** What `lint` reads instead of the pending migrations. */
+  readonly sqlFile: string | null;
+  readonly range: { readonly from: readonly string[]; readonly to: string } | null;
+  readonly format: LintFormat;
   /** The result of `status` for machines. */
   readonly json: boolean;
   /** All that `current`, `heads` and `history` know. */
@@ -97,7 +109,13 @@ const databaseCommands = ["run", "migrate", "wait"] as const;
 const lockingCommands = ["run", "migrate", "downgrade"] as const;
 const listingCommands = ["current", "heads", "history"] as const;
 /** Those that read what the migration command would read. */
-const readingCommands = [...databaseCommands, "status", ...listingCommands, "downgrade"] as const;
+const readingCommands = [
+  ...databaseCommands,
+  "status",
+  ...listingCommands,
+  "downgrade",
+  "lint",
+] as const;
 const graphCommands = [...readingCommands, "freeze"] as const;
 /** Those that start an APP. */
 const startingCommands = ["run", "wait", "supervise"] as const;
@@ -274,12 +292,47 @@ export const settingTable = {
     commands: ["downgrade"],
     help: "downgrade: even where the application may be running, or a revision's downgrade() does nothing",
   },
+  lint: {
+    flags: "--lint <off|warn|error>",
+    variable: "ENTRYPOINT_LINT",
+    initial: "off",
+    commands: ["run", "migrate"],
+    help: "lint the pending migrations before they run; error refuses unsafe ones",
+  },
+  lintThreshold: {
+    flags: "--lint-threshold <rows>",
+    variable: "ENTRYPOINT_LINT_THRESHOLD",
+    initial: "10000",
+    commands: ["run", "migrate", "lint"],
+    help: "what reads or writes the whole of a table with fewer rows is only noted",
+  },
+  sqlFile: {
+    flags: "--sql <file>",
+    variable: null,
+    initial: null,
+    commands: ["lint"],
+    help: "lint: read this SQL instead of the pending migrations",
+  },
+  range: {
+    flags: "--range <from:to>",
+    variable: null,
+    initial: null,
+    commands: ["lint"],
+    help: "lint: these revisions instead of the pending ones, base:head",
+  },
+  format: {
+    flags: "--format <text|json|github|sarif>",
+    variable: null,
+    initial: "text",
+    commands: ["lint"],
+    help: "lint: for people, as JSON, as annotations of GitHub Actions, as SARIF",
+  },
   json: {
     flags: "--json",
     variable: null,
     initial: null,
-    commands: ["status"],
-    help: "status: print one JSON object",
+    commands: ["status", "lint"],
+    help: "status, lint: print one JSON object",
   },
   verbose: {
     flags: "--verbose",
@@ -521,6 +574,11 @@ export function readSettings(
     dryRun: flags.dryRun === true,
     downgradeTo,
     force: flags.force === true,
+    lint: read<Settings["lint"]>("lint", oneOf(["off", "warn", "error"]), "off"),
+    lintThreshold: read("lintThreshold", parseCount, 0),
+    sqlFile: read<string | null>("sqlFile", notEmpty("a file"), null),
+    range: read<Settings["range"]>("range", parseRange, null),
+    format: flags.json === true ? "json" : read("format", oneOf(lintFormats), "text"),
     json: flags.json === true,
     verbose: flags.verbose === true,
     logFormat: read("logFormat", oneOf(logFormats), "auto"),
@@ -656,6 +714,19 @@ function oneOf<T extends string>(words: readonly T[]): (text: string) => T {
     if (found === undefined) throw new NotAllowed(words.join(", "));
     return found;
   };
+}
+
+function parseCount(text: string): number {
+  const trimmed = text.trim();
+  if (!/^\d{1,15}$/.test(trimmed)) throw new NotAllowed("a whole number");
+  return Number(trimmed);
+}
+
+/** `base:head`, `a1:c3` */
+function parseRange(text: string): Settings["range"] {
+  const [, from = "", to = ""] = /^([^:\s]+):([^:\s]+)$/.exec(text.trim()) ?? [];
+  if (from === "") throw new NotAllowed("FROM:TO, revisions such as base:head");
+  return { from: from === "base" ? [] : [from], to };
 }
 
 function parseVersionTable(text: string): VersionTable {

@@ -73,7 +73,7 @@ export async function loadSqlParser(): Promise<SqlParser> {
 }
 
 /** From an offset in the UTF-8 form of `text` to an index of `text`. */
-function byteIndex(text: string): (offset: number) => number {
+export function byteIndex(text: string): (offset: number) => number {
   const bytes = Buffer.from(text);
   if (bytes.length === text.length) return (offset) => offset;
   let [knownOffset, knownIndex] = [0, 0];

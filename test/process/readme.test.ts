@@ -54,6 +54,7 @@ const expectations: Readonly<Record<string, Expected>> = {
     code: 3,
     stdout: ['{"state":"behind","current":[],"heads":["0005_require_word_count"]'],
   },
+  "node ../../dist/entrypoint.js lint": { stdout: ["nothing unsafe in 5 revisions"] },
   // The database is empty.
   "node ../../dist/entrypoint.js current": { absent: ["000"] },
   "node ../../dist/entrypoint.js heads": { stdout: [`${head} (head)`] },
@@ -107,6 +108,7 @@ const exceptions: Readonly<Record<string, string>> = {
   ),
   "docker exec blog-backend-1 entrypoint downgrade -2 --dry-run":
     "test/container/boot.test.ts does what it does",
+  "entrypoint lint": "test/process/lint.test.ts lints that third step",
   "kubectl apply -f docker/kubernetes.yaml": "it needs a cluster; test/unit/kubernetes.test.ts",
   "kubectl apply -f docker/kubernetes.boot.yaml": "it needs a cluster",
   "npm run check": ".ci/run runs its parts",

@@ -2,7 +2,7 @@
 // notice that; and it was built on one machine and carries nothing of it to another.
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
@@ -179,3 +179,13 @@ function createDirectory(): string {
   onTestFinished(() => rmSync(directory, { recursive: true }));
   return directory;
 }
+
+test("it carries PostgreSQL's parser: SQL is linted without a file beside it", () => {
+  const directory = mkdtempSync(join(tmpdir(), "entrypoint-lint-"));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, "up.sql"), "ALTER TABLE posts ADD COLUMN n int NOT NULL;\n");
+  const options = { cwd: directory, env: plainEnvironment(), encoding: "utf8" } as const;
+  const linted = spawnSync(executable, ["lint", "--sql", "up.sql"], options);
+  expect(linted.stdout).toContain("error[add-column-not-null]");
+  expect(linted.status).toBe(65);
+});

@@ -166,7 +166,7 @@ test("supervise takes its own options and an application, after -- or not", () =
   expect(invocationOf("supervise")).toEqual({ command: "supervise", flags: {}, app: [] });
 });
 
-test.each(["lint", "backfill"])("64: %s is planned, and not taken for an application", (word) => {
+test.each(["backfill"])("64: %s is planned, and not taken for an application", (word) => {
   const { code, message, hint } = failureOf(word);
   expect(exitCodes[code]).toBe(64);
   expect(message).toBe(`entrypoint ${word} is not in this version`);
@@ -235,6 +235,17 @@ test("supervise --help prints the command's own options", () => {
 
 test.each(["--version", "-V"])("%s prints the version", (word) => {
   expect(printedBy(word)).toBe("1.2.3\n");
+});
+
+test("lint has the options that it reads", () => {
+  expect(invocationOf("lint", "--json", "--range", "a1:head")).toEqual({
+    command: "lint",
+    flags: { json: true, range: "a1:head" },
+    app: [],
+  });
+  const text = printedBy("lint", "--help");
+  for (const flag of ["--sql", "--format", "--lint-threshold"]) expect(text).toContain(flag);
+  expect(text).not.toContain("--lint <");
 });
 
 test("status, current, heads and history have the options that they read", () => {

@@ -70,6 +70,11 @@ test("without a word the settings do what entrypoint.sh does", () => {
     dryRun: false,
     downgradeTo: null,
     force: false,
+    lint: "off",
+    lintThreshold: 10_000,
+    sqlFile: null,
+    range: null,
+    format: "text",
     json: false,
     verbose: false,
     logFormat: "auto",
@@ -704,3 +709,15 @@ test.each([[[]], [["-0"]], [["+1"]], [["blog@base"]], [["--1"]], [["a1", "b2"]]]
     ]);
   },
 );
+test("lint takes a range of revisions, and base is no revision", () => {
+  const lint = (flags: Flags) => readSettings({ command: "lint", flags, app: [] }, {}, "/srv");
+  expect(lint({ range: "a1:head" }).range).toEqual({ from: ["a1"], to: "head" });
+  expect(lint({ range: "base:heads" }).range).toEqual({ from: [], to: "heads" });
+  expect(failureOf(() => lint({ range: "a1", lintThreshold: "many" })).details["problems"]).toEqual(
+    [
+      '--lint-threshold: given "many"; allowed: a whole number',
+      '--range: given "a1"; allowed: FROM:TO, revisions such as base:head',
+    ],
+  );
+  expect(lint({ json: true, format: "sarif" }).format).toBe("json");
+});

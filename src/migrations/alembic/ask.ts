@@ -4,7 +4,7 @@
 import { execFile } from "node:child_process";
 import { Failure } from "../../exit-codes.ts";
 import { findProgram } from "../../process/find-program.ts";
-import type { Settings } from "../../settings.ts";
+import type { Settings, Words } from "../../settings.ts";
 import { askAlembic } from "../command.ts";
 import type { Revision, State } from "../state.ts";
 import { buildGraph, findCurrent, resolveState, withoutAncestors, type Graph } from "./graph.ts";
@@ -72,19 +72,34 @@ export async function runAlembic(
   verb: "history" | "current",
   { stop, timeoutMs: limitMs }: { stop: AbortSignal; timeoutMs: number },
 ): Promise<string> {
-  const { env, cwd } = settings;
   const words = askAlembic(settings.migrate ?? [], verb, ["--verbose"]);
   if (words === null) throw new NoAnswer("the migration command is not understood");
+  const { stdout, failure } = await runForOutput(settings, words, { stop, timeoutMs: limitMs });
+  if (failure !== null) throw new NoAnswer(failure);
+  return stdout;
+}
+
+/**
+ * What a command of Alembic's has printed, and why it failed, if it has. Throws Failure "not-found" or "not-executable".
+ */
+export async function runForOutput(
+  { env, cwd }: Pick<Settings, "env" | "cwd">,
+  words: Words,
+  { stop, timeoutMs: limitMs }: { stop: AbortSignal; timeoutMs: number },
+): Promise<{ stdout: string; failure: string | null }> {
   const program = findProgram(words[0], { path: env["PATH"], cwd });
   const [file, ...before] = [...program.shell, program.file];
   const options = { env: { ...env }, cwd, signal: stop, timeout: limitMs, maxBuffer: 2 ** 28 };
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     execFile(file, [...before, ...words.slice(1)], options, (error, stdout, stderr) => {
-      if (error === null) return resolve(stdout);
+      if (error === null) return resolve({ stdout, failure: null });
       // Alembic says "FAILED: …" on standard output, Flask-Migrate and Python on standard error.
       const last = /^ *FAILED: (.*)/m.exec(stdout)?.[1] ?? stderr.trim().split("\n").at(-1) ?? "";
       const why = error.killed === true ? `took longer than ${limitMs / 1000} s` : "failed";
-      reject(new NoAnswer(`${words.join(" ")} ${why}${last === "" ? "" : `: ${last}`}`));
+      resolve({
+        stdout,
+        failure: `${words.join(" ")} ${why}${last === "" ? "" : `: ${last}`}`,
+      });
     });
   });
 }

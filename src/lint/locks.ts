@@ -1,0 +1,316 @@
+// Which lock a statement takes on which table, what that keeps others from, and how much work is done under it.
+
+import type { AlterTableCmd, Node, RangeVar } from "libpg-query";
+import { isColumn } from "./expressions.ts";
+import { relationOf, relationOfWords, wordsOf } from "./sql.ts";
+import type { Statement } from "./statements.ts";
+import type { Table, World } from "./world.ts";
+
+/** The table locks that keep somebody from reading or writing, or migrations from one another. */
+export const lockModes = {
+  "ACCESS EXCLUSIVE": "blocks reads and writes",
+  EXCLUSIVE: "blocks writes",
+  "SHARE ROW EXCLUSIVE": "blocks writes",
+  SHARE: "blocks writes",
+  "SHARE UPDATE EXCLUSIVE": "blocks neither reads nor writes",
+  "ROW EXCLUSIVE": "blocks neither reads nor writes",
+} as const;
+
+export type LockMode = keyof typeof lockModes;
+
+export interface Lock {
+  readonly mode: LockMode;
+  readonly table: Table;
+}
+
+/** Work that grows with the table: reading it, reading it and sorting, writing it anew, changing its rows. */
+export type Work = "scan" | "index" | "rewrite" | "update";
+
+/**
+ * Rows and bytes a second, for a rough idea; what takes longer counts. Measured on two busy cores with the table in
+ * memory: 1.2 to 5 M rows/s, 2, 0.5 and 0.16; the bytes are what a network disk gives.
+ */
+const speeds: Readonly<Record<Work, { rows: number; bytes: number }>> = {
+  scan: { rows: 2_000_000, bytes: 300e6 },
+  index: { rows: 1_000_000, bytes: 200e6 },
+  rewrite: { rows: 400_000, bytes: 100e6 },
+  update: { rows: 100_000, bytes: 40e6 },
+};
+
+/** In seconds; null where the size is not known. */
+export function estimateSeconds(work: Work, { size }: Table): number | null {
+  if (size.rows === null && size.bytes === null) return null;
+  const { rows, bytes } = speeds[work];
+  return Math.max((size.atMost ? 0 : (size.rows ?? 0)) / rows, (size.bytes ?? 0) / bytes);
+}
+
+const sharedCommands = new Set<string>([
+  "AT_ValidateConstraint",
+  "AT_SetStatistics",
+  "AT_SetRelOptions",
+  "AT_ResetRelOptions",
+  "AT_ClusterOn",
+  "AT_DropCluster",
+  "AT_AttachPartition",
+  "AT_SetOptions",
+  "AT_ResetOptions",
+]);
+
+function lockOfCommand({ subtype = "AT_AddColumn", def }: AlterTableCmd): LockMode {
+  if (subtype === "AT_DetachPartition") {
+    const concurrent =
+      def !== undefined && "PartitionCmd" in def && def.PartitionCmd.concurrent === true;
+    return concurrent ? "SHARE UPDATE EXCLUSIVE" : "ACCESS EXCLUSIVE";
+  }
+  if (sharedCommands.has(subtype)) return "SHARE UPDATE EXCLUSIVE";
+  if (/Trig/.test(subtype)) return "SHARE ROW EXCLUSIVE";
+  const foreign =
+    subtype === "AT_AddConstraint" &&
+    def !== undefined &&
+    "Constraint" in def &&
+    def.Constraint.contype === "CONSTR_FOREIGN";
+  return foreign ? "SHARE ROW EXCLUSIVE" : "ACCESS EXCLUSIVE";
+}
+
+export function commandsOf(node: Node): AlterTableCmd[] {
+  if (!("AlterTableStmt" in node)) return [];
+  return (node.AlterTableStmt.cmds ?? []).flatMap((one) =>
+    "AlterTableCmd" in one ? [one.AlterTableCmd] : [],
+  );
+}
+
+/** The tables of a DROP TABLE. */
+export function droppedTables(node: Node, world: World): Table[] {
+  if (!("DropStmt" in node) || node.DropStmt.removeType !== "OBJECT_TABLE") return [];
+  return (node.DropStmt.objects ?? []).flatMap((object) => {
+    const name = "List" in object ? relationOfWords(wordsOf(object.List.items)) : null;
+    return name === null ? [] : [world.table(name)];
+  });
+}
+
+/** The table locks that a statement of DDL takes, by PostgreSQL 14 to 18; those on a table that it creates are left out. */
+export function locksOf({ node, opaque }: Statement, world: World): Lock[] {
+  if (opaque) return [];
+  const lock = (range: RangeVar | undefined, mode: LockMode): Lock[] =>
+    range === undefined ? [] : [{ mode, table: world.table(range) }];
+  if ("AlterTableStmt" in node) return locksOfAlter(node, world);
+  if ("CreateStmt" in node) {
+    const { tableElts = [], inhRelations = [], partbound } = node.CreateStmt;
+    const parents = inhRelations.flatMap((one) =>
+      "RangeVar" in one
+        ? lock(
+            one.RangeVar,
+            partbound === undefined ? "SHARE UPDATE EXCLUSIVE" : "ACCESS EXCLUSIVE",
+          )
+        : [],
+    );
+    return [...parents, ...tableElts.flatMap((element) => locksOfReferences(element, world))];
+  }
+  if ("DropStmt" in node) return locksOfDrop(node, world);
+  if ("IndexStmt" in node) {
+    const { relation, concurrent } = node.IndexStmt;
+    return lock(relation, concurrent === true ? "SHARE UPDATE EXCLUSIVE" : "SHARE");
+  }
+  if ("RenameStmt" in node) {
+    const { renameType, relation, relationType } = node.RenameStmt;
+    const ofTable =
+      renameType === "OBJECT_TABLE" ||
+      renameType === "OBJECT_TABCONSTRAINT" ||
+      (renameType === "OBJECT_COLUMN" && relationType === "OBJECT_TABLE");
+    return ofTable ? lock(relation, "ACCESS EXCLUSIVE") : [];
+  }
+  if ("AlterObjectSchemaStmt" in node) {
+    const { objectType, relation } = node.AlterObjectSchemaStmt;
+    return objectType === "OBJECT_TABLE" ? lock(relation, "ACCESS EXCLUSIVE") : [];
+  }
+  if ("CreateTrigStmt" in node) return lock(node.CreateTrigStmt.relation, "SHARE ROW EXCLUSIVE");
+  if ("CreatePolicyStmt" in node) return lock(node.CreatePolicyStmt.table, "ACCESS EXCLUSIVE");
+  if ("AlterPolicyStmt" in node) return lock(node.AlterPolicyStmt.table, "ACCESS EXCLUSIVE");
+  if ("RuleStmt" in node) return lock(node.RuleStmt.relation, "ACCESS EXCLUSIVE");
+  if ("ClusterStmt" in node) return lock(node.ClusterStmt.relation, "ACCESS EXCLUSIVE");
+  if ("RefreshMatViewStmt" in node) {
+    const { relation, concurrent } = node.RefreshMatViewStmt;
+    return lock(relation, concurrent === true ? "EXCLUSIVE" : "ACCESS EXCLUSIVE");
+  }
+  if ("ReindexStmt" in node) {
+    const { kind, relation } = node.ReindexStmt;
+    const mode = isConcurrent(node) ? "SHARE UPDATE EXCLUSIVE" : "SHARE";
+    if (kind === "REINDEX_OBJECT_TABLE") return lock(relation, mode);
+    const name = kind === "REINDEX_OBJECT_INDEX" ? relationOf(relation) : null;
+    const table = name === null ? null : world.tableOfIndex(name);
+    return table === null ? [] : [{ mode, table }];
+  }
+  const relations = tablesListed(node);
+  const mode = "LockStmt" in node ? lockNumbers[(node.LockStmt.mode ?? 8) - 1] : "ACCESS EXCLUSIVE";
+  return mode === undefined ? [] : relations.flatMap((range) => lock(range, mode));
+}
+
+/** `pg_locks`' modes by the number that the parser has for them, from 1; those that let others do as they like are left out. */
+const lockNumbers: readonly (LockMode | undefined)[] = [
+  undefined,
+  undefined,
+  "ROW EXCLUSIVE",
+  "SHARE UPDATE EXCLUSIVE",
+  "SHARE",
+  "SHARE ROW EXCLUSIVE",
+  "EXCLUSIVE",
+  "ACCESS EXCLUSIVE",
+];
+
+/** TRUNCATE, VACUUM FULL and LOCK. */
+function tablesListed(node: Node): RangeVar[] {
+  if ("VacuumStmt" in node) {
+    const full = (node.VacuumStmt.options ?? []).some(
+      (one) => "DefElem" in one && one.DefElem.defname === "full",
+    );
+    return (node.VacuumStmt.rels ?? []).flatMap((one) =>
+      full && "VacuumRelation" in one && one.VacuumRelation.relation !== undefined
+        ? [one.VacuumRelation.relation]
+        : [],
+    );
+  }
+  const listed =
+    "TruncateStmt" in node
+      ? node.TruncateStmt.relations
+      : "LockStmt" in node
+        ? node.LockStmt.relations
+        : undefined;
+  return (listed ?? []).flatMap((one) => ("RangeVar" in one ? [one.RangeVar] : []));
+}
+
+function locksOfAlter(node: Node, world: World): Lock[] {
+  if (!("AlterTableStmt" in node)) return [];
+  const { relation, objtype } = node.AlterTableStmt;
+  if (relation === undefined || objtype !== "OBJECT_TABLE") return [];
+  const table = world.table(relation);
+  const commands = commandsOf(node);
+  const modes = commands.map(lockOfCommand);
+  const strongest = (Object.keys(lockModes) as LockMode[]).find((mode) => modes.includes(mode));
+  const others = commands.flatMap(({ subtype, name, def }): Lock[] => {
+    if (def !== undefined && "PartitionCmd" in def && def.PartitionCmd.name !== undefined) {
+      // The partition itself.
+      return [{ mode: "ACCESS EXCLUSIVE", table: world.table(def.PartitionCmd.name) }];
+    }
+    const drops = subtype === "AT_DropConstraint" || subtype === "AT_DropColumn";
+    if (!drops) return def === undefined ? [] : locksOfReferences(def, world);
+    // The triggers that watch the other end of a foreign key go with it.
+    return table.constraints.flatMap((one): Lock[] =>
+      one.references !== null &&
+      (subtype === "AT_DropConstraint" ? one.name === name : one.columns.includes(name ?? ""))
+        ? [{ mode: "ACCESS EXCLUSIVE", table: world.table(one.references) }]
+        : [],
+    );
+  });
+  return [...(strongest === undefined ? [] : [{ mode: strongest, table }]), ...others];
+}
+
+/** The tables that a new column or constraint refers to. */
+function locksOfReferences(element: Node, world: World): Lock[] {
+  const constraints =
+    "Constraint" in element
+      ? [element]
+      : "ColumnDef" in element
+        ? (element.ColumnDef.constraints ?? [])
+        : [];
+  return constraints.flatMap((one): Lock[] =>
+    "Constraint" in one && one.Constraint.pktable !== undefined
+      ? [{ mode: "SHARE ROW EXCLUSIVE", table: world.table(one.Constraint.pktable) }]
+      : [],
+  );
+}
+
+function locksOfDrop(node: Node, world: World): Lock[] {
+  if (!("DropStmt" in node)) return [];
+  const { objects = [], concurrent } = node.DropStmt;
+  // Most of the fifty lock no table.
+  const removeType: string = node.DropStmt.removeType ?? "";
+  const exclusive = (table: Table): Lock => ({ mode: "ACCESS EXCLUSIVE", table });
+  const words = objects.flatMap((object) => ("List" in object ? [wordsOf(object.List.items)] : []));
+  switch (removeType) {
+    case "OBJECT_TABLE":
+      return droppedTables(node, world).flatMap((table) => [
+        exclusive(table),
+        ...table.constraints.flatMap(({ references }) =>
+          references === null ? [] : [exclusive(world.table(references))],
+        ),
+      ]);
+    case "OBJECT_INDEX":
+      return words.flatMap((one): Lock[] => {
+        const name = relationOfWords(one);
+        const table = name === null ? null : world.tableOfIndex(name);
+        if (table === null) return [];
+        return [concurrent === true ? { mode: "SHARE UPDATE EXCLUSIVE", table } : exclusive(table)];
+      });
+    case "OBJECT_TRIGGER":
+    case "OBJECT_POLICY":
+    case "OBJECT_RULE":
+      // The table's name, then that of what is dropped.
+      return words.flatMap((one) => {
+        const name = relationOfWords(one.slice(0, -1));
+        return name === null ? [] : [exclusive(world.table(name))];
+      });
+    default:
+      return [];
+  }
+}
+
+/** CREATE INDEX, DROP INDEX, REINDEX or DETACH PARTITION with CONCURRENTLY. */
+export function isConcurrent(node: Node): boolean {
+  if ("IndexStmt" in node) return node.IndexStmt.concurrent === true;
+  if ("DropStmt" in node) return node.DropStmt.concurrent === true;
+  if ("AlterTableStmt" in node) {
+    return commandsOf(node).some(
+      ({ def }) =>
+        def !== undefined && "PartitionCmd" in def && def.PartitionCmd.concurrent === true,
+    );
+  }
+  if (!("ReindexStmt" in node)) return false;
+  return (node.ReindexStmt.params ?? []).some(
+    (one) => "DefElem" in one && one.DefElem.defname === "concurrently",
+  );
+}
+
+/** The table whose rows an UPDATE, DELETE or INSERT … SELECT changes; null for another statement, or for a few rows. */
+export function backfilledTable(statement: Statement, world: World): Table | null {
+  const table = changedTable(statement, world);
+  return table === null || changesOneRow(statement, table) ? null : table;
+}
+
+/** `WHERE id = 5` changes one row. */
+function changesOneRow({ node }: Statement, table: Table): boolean {
+  const where =
+    "UpdateStmt" in node
+      ? node.UpdateStmt.whereClause
+      : "DeleteStmt" in node
+        ? node.DeleteStmt.whereClause
+        : undefined;
+  if (where === undefined || !("A_Expr" in where) || where.A_Expr.kind !== "AEXPR_OP") return false;
+  const { lexpr, rexpr } = where.A_Expr;
+  const constant = rexpr !== undefined && "A_Const" in rexpr;
+  return (
+    constant &&
+    table.constraints.some(
+      ({ kind, columns: [column, ...others] }) =>
+        (kind === "primary" || kind === "unique") &&
+        column !== undefined &&
+        others.length === 0 &&
+        isColumn(lexpr, column),
+    )
+  );
+}
+
+function changedTable({ node, opaque }: Statement, world: World): Table | null {
+  if (opaque) return null;
+  if ("UpdateStmt" in node && node.UpdateStmt.relation !== undefined)
+    return world.table(node.UpdateStmt.relation);
+  if ("DeleteStmt" in node && node.DeleteStmt.relation !== undefined)
+    return world.table(node.DeleteStmt.relation);
+  if ("InsertStmt" in node && node.InsertStmt.relation !== undefined) {
+    const { selectStmt } = node.InsertStmt;
+    const values =
+      selectStmt === undefined ||
+      ("SelectStmt" in selectStmt && selectStmt.SelectStmt.valuesLists !== undefined);
+    return values ? null : world.table(node.InsertStmt.relation);
+  }
+  return null;
+}

@@ -1,0 +1,121 @@
+// The report for machines: one JSON object, GitHub's annotations, and SARIF for tools that review code.
+
+import { isAbsolute, relative } from "node:path";
+import { pathToFileURL } from "node:url";
+import { describeFully } from "./describe.ts";
+import type { Place } from "./places.ts";
+import { countBySeverity, type Report, type Reported } from "./report.ts";
+import { rules } from "./rules/table.ts";
+
+/** Where paths begin: the checkout's root. */
+export interface Root {
+  readonly directory: string;
+}
+
+export function formatJson(report: Report, root: Root): string {
+  const { findings, ...rest } = report;
+  return JSON.stringify({
+    ...rest,
+    counts: countBySeverity(report),
+    findings: findings.map(({ place, ...finding }) => ({
+      ...finding,
+      file: place === null ? null : pathFrom(root, place),
+      line: place?.line ?? null,
+      column: place?.column ?? null,
+      certain: place?.certain ?? false,
+    })),
+  });
+}
+
+/** One workflow command a finding; what was allowed is a notice. */
+export function formatGithub({ findings }: Report, root: Root): string {
+  return findings
+    .map((finding) => {
+      const { severity, allowed, place, rule } = finding;
+      const command = allowed !== null || severity === "note" ? "notice" : severity;
+      const file = place === null ? null : pathFrom(root, place);
+      const properties = [
+        ...(place === null || file === null
+          ? []
+          : [
+              `file=${escapeProperty(file)}`,
+              `line=${place.line}`,
+              `col=${place.column}`,
+              `endColumn=${place.endColumn}`,
+            ]),
+        `title=${escapeProperty(rule)}`,
+      ];
+      return `::${command} ${properties.join(",")}::${escapeMessage(describeFully(finding))}`;
+    })
+    .join("\n");
+}
+
+function escapeMessage(text: string): string {
+  return text.replaceAll("%", "%25").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
+}
+
+function escapeProperty(text: string): string {
+  return escapeMessage(text).replaceAll(":", "%3A").replaceAll(",", "%2C");
+}
+
+/** SARIF 2.1.0. */
+export function formatSarif({ findings }: Report, root: Root): string {
+  const more = [
+    { id: "incomplete", about: "Part of the SQL could not be had, or not be read" },
+    { id: "bad-suppression", about: "A suppression without a reason, or of a rule that is none" },
+  ];
+  return JSON.stringify({
+    $schema: "https://json.schemastore.org/sarif-2.1.0.json",
+    version: "2.1.0",
+    runs: [
+      {
+        tool: {
+          driver: {
+            name: "entrypoint lint",
+            rules: [...rules, ...more].map(({ id, about }) => ({
+              id,
+              shortDescription: { text: about },
+            })),
+          },
+        },
+        originalUriBaseIds: { ROOT: { uri: `${pathToFileURL(root.directory).href}/` } },
+        results: findings.map((finding) => toResult(finding, root)),
+      },
+    ],
+  });
+}
+
+function toResult(finding: Reported, root: Root): Record<string, unknown> {
+  const { rule, severity, allowed, place } = finding;
+  const file = place === null ? null : pathFrom(root, place);
+  return {
+    ruleId: rule,
+    level: severity,
+    message: { text: describeFully(finding) },
+    locations:
+      place === null || file === null
+        ? []
+        : [
+            {
+              physicalLocation: {
+                artifactLocation: {
+                  uri: file.split("/").map(encodeURIComponent).join("/"),
+                  ...(isAbsolute(file) ? {} : { uriBaseId: "ROOT" }),
+                },
+                region: {
+                  startLine: place.line,
+                  startColumn: place.column,
+                  endColumn: place.endColumn,
+                },
+              },
+            },
+          ],
+    ...(allowed === null ? {} : { suppressions: [{ kind: "inSource", justification: allowed }] }),
+  };
+}
+
+function pathFrom({ directory }: Root, { file }: Place): string | null {
+  if (file === null || !isAbsolute(file)) return file;
+  const path = relative(directory, file);
+  return path.startsWith("..") ? file : path;
+}
