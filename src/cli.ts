@@ -34,10 +34,8 @@ const commands: Readonly<Record<CommandName, string>> = {
   freeze:
     "at image build: writes down the revision graph as Alembic itself tells it, for every start to read",
   lint: "unsafe operations in the pending migrations; exit 65 where one is refused",
+  backfill: "an UPDATE of a large table in batches that nobody notices; resumable",
 };
-
-// Taken as an APP, one of these would migrate the database before it turns out not to be found.
-const plannedCommands = ["backfill"];
 
 /** `argv` without the runtime's two words. Throws Failure("bad-settings"). */
 export function parseArguments(argv: readonly string[]): Parsed {
@@ -46,11 +44,6 @@ export function parseArguments(argv: readonly string[]): Parsed {
   const [word, ...rest] = first.words;
   if (first.separated || word === undefined) return boot("run", first.flags, first.words);
   if (word === "help") return parseArguments(["--help"]);
-  if (plannedCommands.includes(word)) {
-    throw new Failure("bad-settings", `entrypoint ${word} is not in this version`, {
-      hint: `an application of that name is started by: entrypoint -- ${word}`,
-    });
-  }
   if (!isCommand(word)) return boot("run", first.flags, first.words);
 
   const second = parseWords(word, rest);
@@ -156,6 +149,7 @@ const usages: Readonly<Record<Scope, string>> = {
   downgrade: "[options] REVISION",
   freeze: "[options]",
   lint: "[options]",
+  backfill: "--table NAME --set ASSIGNMENTS --where CONDITION [options]",
 };
 
 function createOption(name: SettingName, row: SettingRow): Option {

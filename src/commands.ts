@@ -2,6 +2,7 @@
 // the look at the migrations, is loaded with this file and for as long as it is at work: not by `supervise`, and no longer
 // there when an application is supervised after a boot.
 
+import { backfill } from "./backfill/run.ts";
 import { boot } from "./boot.ts";
 import { downgrade } from "./downgrade.ts";
 import { freeze } from "./freeze.ts";
@@ -30,6 +31,7 @@ const reports: Commands<number> = {
   downgrade,
   freeze,
   lint: printLint,
+  backfill,
 };
 
 /** Resolves with an exit code where nothing is to be started any more, else with null. */

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import ms from "ms";
 import { split } from "shlex";
+import type { BackfillOptions } from "./backfill/job.ts";
 import {
   addressFromEnvironment,
   BadUrl,
@@ -35,7 +36,8 @@ export type Command =
   | "history"
   | "downgrade"
   | "freeze"
-  | "lint";
+  | "lint"
+  | "backfill";
 
 /** Where the database is, by the user's word. The Alembic config may still tell, when this is null. */
 type DatabaseSetting =
@@ -64,6 +66,8 @@ export interface Settings {
   readonly onAhead: "abort" | "start";
   readonly mode: "auto" | "exec" | "supervise";
   readonly supervise: SuperviseOptions;
+  /** Null for every other command. */
+  readonly backfill: BackfillOptions | null;
   readonly user: string | null;
   readonly dryRun: boolean;
   /** Where `downgrade` goes back to; null for every other command. */
@@ -107,6 +111,8 @@ const defaultApp = "uvicorn app.main:app --host 0.0.0.0 --port 8000 --workers 2"
 const databaseCommands = ["run", "migrate", "wait"] as const;
 /** Those that change the database, under the lock. */
 const lockingCommands = ["run", "migrate", "downgrade"] as const;
+/** Those that wait for the database to answer. */
+const connectingCommands = [...databaseCommands, "downgrade", "backfill"] as const;
 const listingCommands = ["current", "heads", "history"] as const;
 /** Those that read what the migration command would read. */
 const readingCommands = [
@@ -125,7 +131,7 @@ export const settingTable = {
     flags: "--migrate <command>",
     variable: "ENTRYPOINT_MIGRATE",
     initial: "alembic upgrade head",
-    commands: graphCommands,
+    commands: [...graphCommands, "backfill"],
     help: "the migration command, split into words as a shell would; empty means none",
   },
   noMigrate: {
@@ -147,14 +153,14 @@ export const settingTable = {
     flags: "--database-url <url>",
     variable: "DATABASE_URL",
     initial: null,
-    commands: readingCommands,
+    commands: [...readingCommands, "backfill"],
     help: "SQLAlchemy or libpq form; else sqlalchemy.url of the Alembic config, else PGHOST and its kin",
   },
   waitTimeout: {
     flags: "--wait-timeout <duration>",
     variable: "ENTRYPOINT_WAIT_TIMEOUT",
     initial: "60s",
-    commands: [...databaseCommands, "downgrade"],
+    commands: connectingCommands,
     help: "how long to wait for the database to answer; with the command wait, to be at head",
   },
   lockTimeout: {
@@ -278,11 +284,53 @@ export const settingTable = {
     commands: startingCommands,
     help: "supervise: the signal that comes when the parent of entrypoint dies",
   },
+  table: {
+    flags: "--table <[schema.]name>",
+    variable: null,
+    initial: null,
+    commands: ["backfill"],
+    help: "backfill: the table",
+  },
+  set: {
+    flags: "--set <assignments>",
+    variable: null,
+    initial: null,
+    commands: ["backfill"],
+    help: "backfill: what an UPDATE has after SET",
+  },
+  where: {
+    flags: "--where <condition>",
+    variable: null,
+    initial: null,
+    commands: ["backfill"],
+    help: "backfill: the rows to update, and none any more once they are",
+  },
+  batchTime: {
+    flags: "--batch-time <duration>",
+    variable: null,
+    initial: "500ms",
+    commands: ["backfill"],
+    help: "backfill: how long a batch may hold its rows; its size follows",
+  },
+  maxLag: {
+    flags: "--max-lag <duration>",
+    variable: null,
+    initial: "5s",
+    commands: ["backfill"],
+    help: "backfill: how far a replica may be behind before it is waited for; 0 means no limit",
+  },
+  name: {
+    flags: "--name <name>",
+    variable: null,
+    initial: null,
+    commands: ["backfill"],
+    help: "backfill: another name for the job than TABLE.COLUMN",
+  },
   dryRun: {
     flags: "--dry-run",
     variable: null,
     initial: null,
-    commands: [...databaseCommands, "downgrade"],
+    commands: connectingCommands,
     help: "print what would happen, and why; touch nothing",
   },
   force: {
@@ -475,7 +523,7 @@ export function readSettings(
   ) {
     problems.push("--migrate and --no-migrate: given both; allowed: one of them");
   }
-  if (command !== "run" && command !== "supervise" && noMigrate) {
+  if (noMigrate && command !== "run" && command !== "supervise" && command !== "backfill") {
     const uses: Partial<Record<Command, string>> = {
       migrate: "",
       wait: " to say what is waited for",
@@ -530,6 +578,20 @@ export function readSettings(
     warnings.push(`${name} is set, but it is no setting of this version`);
   }
 
+  const required = (name: SettingName): string => {
+    const text = read(name, notEmpty("SQL"), "");
+    if (look(name) === null) problems.push(`${flagOf(settingTable[name])}: missing`);
+    return text;
+  };
+  const readBackfill = (): BackfillOptions => ({
+    table: required("table"),
+    set: required("set"),
+    where: required("where"),
+    name: read<string | null>("name", notEmpty("a name"), null),
+    batchTimeMs: read("batchTime", parseBatchTime, 0),
+    maxLagMs: read("maxLag", parseDuration, 0),
+  });
+
   const supervise: SuperviseOptions = {
     drainDelayMs: read("drainDelay", parseDuration, 0),
     stopTimeoutMs: read("stopTimeout", parseDuration, 0),
@@ -570,6 +632,7 @@ export function readSettings(
     onAhead: read("onAhead", oneOf(["abort", "start"]), "abort"),
     mode: command === "supervise" ? "supervise" : mode,
     supervise,
+    backfill: command === "backfill" ? readBackfill() : null,
     user: read<string | null>("user", notEmpty("NAME or NAME:GROUP"), null),
     dryRun: flags.dryRun === true,
     downgradeTo,
@@ -656,6 +719,12 @@ function parseDdlLockTimeout(text: string): number | null {
   }
   if (durationMs < shortestDdlLockTimeoutMs) throw new NotAllowed(allowed);
   return durationMs;
+}
+
+function parseBatchTime(text: string): number {
+  const duration = parseDuration(text);
+  if (duration < 10 || duration > 60_000) throw new NotAllowed("a duration from 10ms to 60s");
+  return duration;
 }
 
 function parseWords(text: string): Words {

@@ -3,6 +3,9 @@
 // alone leave doubt, and the answer says so.
 
 import { isatty } from "node:tty";
+import { quote } from "shlex";
+import { listBackfills, type KnownBackfill } from "./backfill/checkpoint.ts";
+import { formatCount, describeSeconds, percentOf } from "./backfill/progress.ts";
 import { describeSession, type Session } from "./database/blockers.ts";
 import { connectAtOnce, type Connection } from "./database/connect.ts";
 import { readHealth, type Health, type InvalidIndex } from "./database/health.ts";
@@ -40,6 +43,8 @@ export interface Status {
   readonly lock: { readonly held: boolean; readonly holder: Session | null };
   readonly blockedBy: readonly Session[];
   readonly invalidIndexes: readonly InvalidIndex[];
+  /** Those that have begun and not ended. */
+  readonly backfills: readonly KnownBackfill[];
   readonly pooled: boolean;
 }
 
@@ -92,7 +97,7 @@ async function readStatus(context: Context): Promise<Status> {
   const certain = resolve(history, facts);
   if (certain.state !== "cannot-tell") {
     const graph = history.graph.kind === "known" ? history.graph.graph : null;
-    return describe(of, certain, graph, facts?.health ?? null, {
+    return describe(of, certain, graph, facts, {
       source: history.source,
       reason: null,
     });
@@ -120,12 +125,12 @@ async function readStatus(context: Context): Promise<Status> {
   if (asked === null || asked.state.state === "cannot-tell") {
     const also = asked?.state.state === "cannot-tell" ? asked.state.reason : certain.reason;
     const reason = also === certain.reason ? also : `${certain.reason}; ${also}`;
-    return describe(of, { state: "cannot-tell", reason }, null, facts?.health ?? null, {
+    return describe(of, { state: "cannot-tell", reason }, null, facts, {
       source: "files",
       reason,
     });
   }
-  return describe(of, asked.state, asked.graph, facts?.health ?? null, {
+  return describe(of, asked.state, asked.graph, facts, {
     source: "alembic",
     reason: certain.reason,
   });
@@ -134,6 +139,7 @@ async function readStatus(context: Context): Promise<Status> {
 /** What the database says; `rows` is null where somebody has locked the version table. */
 interface Facts {
   readonly health: Health;
+  readonly backfills: readonly KnownBackfill[];
   readonly rows: VersionRows | null;
 }
 
@@ -144,7 +150,8 @@ async function readFacts({ versionTable }: History, connection: Connection): Pro
     if (["55P03", "57014"].includes((error as { code?: string }).code ?? "")) return null;
     throw error;
   });
-  return { health, rows };
+  const backfills = health.backfills ? await listBackfills(connection.client) : [];
+  return { health, backfills, rows };
 }
 
 /** What is certain without Python. */
@@ -163,9 +170,10 @@ function describe(
   { settings, history: { versionTable } }: { settings: Settings; history: History },
   state: State,
   graph: Graph | null,
-  health: Health | null,
+  facts: Facts | null,
   told: Pick<Status, "source" | "reason">,
 ): Status {
+  const health = facts?.health ?? null;
   const pending = "pending" in state ? state.pending : [];
   const plan = decide(
     { onAhead: "abort", alwaysMigrate: false, migrate: settings.migrate },
@@ -200,6 +208,7 @@ function describe(
     lock: { held: health !== null && health.holder !== null, holder: health?.holder ?? null },
     blockedBy: health?.blockedBy ?? [],
     invalidIndexes: health?.invalidIndexes ?? [],
+    backfills: facts?.backfills ?? [],
     pooled: health?.pooled ?? false,
   };
 }
@@ -253,6 +262,18 @@ export function formatStatus(status: Status, colours: boolean): string {
       status.invalidIndexes.map(({ name, table }) =>
         paint(`index ${name} on ${table}: drop it, and create it again`, red),
       ),
+    ],
+    [
+      "backfill",
+      status.backfills.flatMap((one) => {
+        const done = `${one.name}: ${percentOf(one)} %, ${formatCount(one.rows)} of about ${formatCount(Math.max(one.expected, one.rows))} rows`;
+        if (one.session !== null) return [`${done}, run by ${describeSession(one.session)}`];
+        const words = ["--table", one.table, "--set", one.set, "--where", one.where];
+        return [
+          `${done}, ${paint(`interrupted ${describeSeconds(one.idleSeconds)} ago`, yellow)}; to go on:`,
+          `entrypoint backfill ${[...words, "--name", one.name].map(quote).join(" ")}`,
+        ];
+      }),
     ],
     ["pooler", status.pooled ? ["yes: a direct URL is safer for migrations"] : []],
   ];

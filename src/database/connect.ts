@@ -329,6 +329,31 @@ export async function isPooled(connection: Connection): Promise<boolean> {
   return rows[0]?.pid !== greetedPid(connection);
 }
 
+/** A session that outlives an idle time limit, and is noticed within 30 s when its client vanishes. */
+export const durableSession: Readonly<Record<string, string>> = {
+  idle_session_timeout: "0",
+  statement_timeout: "0",
+  lock_timeout: "0",
+  tcp_keepalives_idle: "10",
+  tcp_keepalives_interval: "5",
+  tcp_keepalives_count: "3",
+  tcp_user_timeout: "25000",
+  client_connection_check_interval: "10000",
+};
+
+/** Sets what the server has of these settings, for the session. */
+export async function configureSession(
+  client: pg.Client,
+  settings: Readonly<Record<string, string>>,
+): Promise<void> {
+  const values = Object.entries(settings).map(
+    ([name, value]) => `(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)})`,
+  );
+  await client.query(`
+    select set_config(name, wanted.value, false)
+    from (values ${values.join(", ")}) as wanted (name, value) join pg_settings using (name)`);
+}
+
 /** The process id with which the server, or what is in front of it, has greeted. */
 export function greetedPid({ client }: Connection): number | null {
   return (client as unknown as { processID: number | null }).processID;

@@ -2,6 +2,7 @@
 // blocks the migration, which indexes a failed one has left behind. One round trip, reading only, and it waits for nobody.
 
 import type pg from "pg";
+import { checkpointsReadable } from "../backfill/checkpoint.ts";
 import { blockersQuery, waitingMigration, type Session } from "./blockers.ts";
 import { greetedPid, type Connection } from "./connect.ts";
 import { lockHolderQuery, toHolder, type HolderRow } from "./lock.ts";
@@ -16,6 +17,8 @@ export interface Health {
   /** For whom a migration waits that runs now. */
   readonly blockedBy: readonly Session[];
   readonly invalidIndexes: readonly InvalidIndex[];
+  /** There are checkpoints of backfills. */
+  readonly backfills: boolean;
   /** There are tables besides those that hold revisions. */
   readonly userTables: boolean;
 }
@@ -42,6 +45,7 @@ export async function readHealth(connection: Connection, versionTable: string): 
       (select coalesce(json_agg(b), '[]')
         from (${blockersQuery(waitingMigration(client, versionTable))}) b) as "blockedBy",
       (select coalesce(json_agg(i), '[]') from (${invalidIndexesQuery}) i) as "invalidIndexes",
+      ${checkpointsReadable} as backfills,
       ${userTablesExist("exists (select from pg_attribute v where v.attrelid = c.oid and v.attname = 'version_num')")} as "userTables"`)) as unknown as pg.QueryResult<
     Omit<Health, "holder"> & { pid: number; holder: HolderRow | null }
   >[];

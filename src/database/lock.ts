@@ -9,8 +9,15 @@ import type { CurrentState } from "../migrations/state.ts";
 import { unlessStopped } from "../process/signals.ts";
 import type pg from "pg";
 import { describeActivity, findActivity, type Activity } from "./activity.ts";
-import { describeSession, sessionColumns, type Session } from "./blockers.ts";
-import { isPooled, jitter, ownApplicationName, type Connection } from "./connect.ts";
+import { advisoryHolderQuery, describeSession, sessionColumns, type Session } from "./blockers.ts";
+import {
+  configureSession,
+  durableSession,
+  isPooled,
+  jitter,
+  ownApplicationName,
+  type Connection,
+} from "./connect.ts";
 
 export interface MigrationLock {
   /** Aborted when the lock can no longer be counted on. */
@@ -139,14 +146,12 @@ async function findLockHolder(client: pg.Client): Promise<Session | null> {
 }
 
 /** Selects the row of the migration lock's holder. */
-export const lockHolderQuery = `
-    select ${sessionColumns},
+export const lockHolderQuery = advisoryHolderQuery(
+  migrationLockKey,
+  `${sessionColumns},
       round(extract(epoch from clock_timestamp()
-        - substring(a.application_name from '[0-9-]{10}T[0-9:]{8}Z$')::timestamptz))::int as "lockedForSeconds"
-    from pg_locks l join pg_stat_activity a using (pid)
-    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-      and l.database = (select oid from pg_database where datname = current_database())
-      and (l.classid::bigint << 32) | l.objid::bigint = ${migrationLockKey}`;
+        - substring(a.application_name from '[0-9-]{10}T[0-9:]{8}Z$')::timestamptz))::int as "lockedForSeconds"`,
+);
 
 export type HolderRow = Session & { readonly lockedForSeconds: number | null };
 
@@ -156,26 +161,11 @@ export function toHolder(row: HolderRow | null | undefined): Session | null {
   return { ...session, forSeconds: lockedForSeconds ?? session.forSeconds };
 }
 
-/**
- * Makes the session outlive an idle time limit and be noticed within 30 s when its client vanishes (settings that the
- * server does not have are left out). Resolves to whether a transaction pooler is in between: PgBouncer
- * greets with a process id of its own.
- */
+/** Makes the session a durable one. Resolves to whether a transaction pooler is in between, where there is no such thing. */
 async function prepareSession(connection: Connection): Promise<boolean> {
   const { client } = connection;
   if (await isPooled(connection)) return true;
-  await client.query(`
-    select set_config(name, wanted.value, false)
-    from (values
-      ('idle_session_timeout', '0'),
-      ('statement_timeout', '0'),
-      ('lock_timeout', '0'),
-      ('tcp_keepalives_idle', '10'),
-      ('tcp_keepalives_interval', '5'),
-      ('tcp_keepalives_count', '3'),
-      ('tcp_user_timeout', '25000'),
-      ('client_connection_check_interval', '10000')
-    ) as wanted (name, value) join pg_settings using (name)`);
+  await configureSession(client, durableSession);
   return false;
 }
 

@@ -109,6 +109,13 @@ const exceptions: Readonly<Record<string, string>> = {
   "docker exec blog-backend-1 entrypoint downgrade -2 --dry-run":
     "test/container/boot.test.ts does what it does",
   "entrypoint lint": "test/process/lint.test.ts lints that third step",
+  ...Object.fromEntries(
+    [
+      'entrypoint --migrate "alembic upgrade 0002_add_word_count" migrate',
+      `entrypoint backfill --table posts --set "word_count = array_length(regexp_split_to_array(trim(body), E'\\\\s+'), 1)" --where "word_count IS NULL"`,
+      "entrypoint migrate",
+    ].map((command) => [command, "test/process/backfill.test.ts goes these steps on the blog"]),
+  ),
   "kubectl apply -f docker/kubernetes.yaml": "it needs a cluster; test/unit/kubernetes.test.ts",
   "kubectl apply -f docker/kubernetes.boot.yaml": "it needs a cluster",
   "npm run check": ".ci/run runs its parts",

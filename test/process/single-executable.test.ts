@@ -12,6 +12,8 @@ import { afterAll, describe, expect, inject, onTestFinished, test } from "vitest
 import { buildSingleExecutable, snapshotBanner } from "../../scripts/single-executable.ts";
 import { sourceMapAsset } from "../../src/source-map.ts";
 import { entrypointCommand, plainEnvironment } from "./entrypoint.ts";
+import { connectClient, createTestDatabase } from "./postgres.ts";
+import { startOnTerminal } from "./terminal.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const [executable] = entrypointCommand();
@@ -136,6 +138,19 @@ test("carries nothing of the machine that it was built on", () => {
       expect(bytes.includes(Buffer.from(path, encoding)), path).toBe(false);
     }
   }
+});
+
+test("a backfill has PostgreSQL's parser and the bar with it", async () => {
+  const url = await createTestDatabase();
+  const client = await connectClient(url);
+  await client.query("create table t (id int primary key, n int); insert into t values (1), (2)");
+  const words = ["backfill", "--table", "t", "--set", "n = 1", "--where", "n is null"];
+  const terminal = startOnTerminal([executable, ...words], { DATABASE_URL: url, TERM: "xterm" });
+  await terminal.shown(/\[[=-]+\] \d+ %/);
+  await terminal.shown(/No row of public\.t is left to be filled: 2 rows updated/);
+  expect(await terminal.ended).toBe(0);
+  const { rows } = await client.query("select n from t");
+  expect(rows).toEqual([{ n: 1 }, { n: 1 }]);
 });
 
 test("each start draws random numbers of its own, and an error's places are those of the source", async () => {

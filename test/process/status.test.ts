@@ -158,6 +158,7 @@ describe("states", () => {
       lock: { held: false, holder: null },
       blockedBy: [],
       invalidIndexes: [],
+      backfills: [],
       pooled: false,
     });
   });

@@ -166,13 +166,6 @@ test("supervise takes its own options and an application, after -- or not", () =
   expect(invocationOf("supervise")).toEqual({ command: "supervise", flags: {}, app: [] });
 });
 
-test.each(["backfill"])("64: %s is planned, and not taken for an application", (word) => {
-  const { code, message, hint } = failureOf(word);
-  expect(exitCodes[code]).toBe(64);
-  expect(message).toBe(`entrypoint ${word} is not in this version`);
-  expect(hint).toContain(`entrypoint -- ${word}`);
-});
-
 test.each([
   [["--no-such-option"], "unknown option '--no-such-option'"],
   [["-x"], "unknown option '-x'"],

@@ -66,6 +66,7 @@ test("without a word the settings do what entrypoint.sh does", () => {
       waitAll: false,
       parentDeathSignal: null,
     },
+    backfill: null,
     user: null,
     dryRun: false,
     downgradeTo: null,
@@ -720,4 +721,18 @@ test("lint takes a range of revisions, and base is no revision", () => {
     ],
   );
   expect(lint({ json: true, format: "sarif" }).format).toBe("json");
+});
+
+test("a backfill has a table, assignments and a condition, and its own pace", () => {
+  const given = { table: "posts", set: "n = 1", where: "n is null" };
+  const of = (flags: Flags) =>
+    readSettings({ command: "backfill", flags: { ...given, ...flags }, app: [] }, {}, "/srv");
+  expect(of({}).backfill).toEqual({ ...given, name: null, batchTimeMs: 500, maxLagMs: 5_000 });
+  expect(of({ name: "n", batchTime: "2s", maxLag: "0" }).backfill).toMatchObject({
+    name: "n",
+    batchTimeMs: 2_000,
+    maxLagMs: 0,
+  });
+  // It needs no Alembic.
+  expect(of({ migrate: "" })).toMatchObject({ migrate: null });
 });

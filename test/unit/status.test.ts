@@ -28,6 +28,7 @@ const current: Status = {
   lock: { held: false, holder: null },
   blockedBy: [],
   invalidIndexes: [],
+  backfills: [],
   pooled: false,
 };
 
@@ -77,6 +78,19 @@ test("what is wrong, who is at work and what is left behind are said", () => {
     "            pid 43 (report, user blog, from a local socket, for 312 s), state unknown: select 1",
     "invalid     index public.i on public.t: drop it, and create it again",
     "pooler      yes: a direct URL is safer for migrations",
+  ]);
+});
+
+test("a backfill that runs, and one that has been interrupted, with how to go on", () => {
+  const one = { table: "posts", where: "n IS NULL", round: 0, idleSeconds: 200 };
+  const backfills = [
+    { ...one, name: "posts.n", set: "n = 1", rows: 420, expected: 1_000, session },
+    { ...one, name: "posts.m", set: "m = 'x'", rows: 12_000, expected: 9_000, session: null },
+  ];
+  expect(lines({ backfills }).slice(-3)).toEqual([
+    "backfill    posts.n: 42 %, 420 of about 1,000 rows, run by pid 42 (report, user blog, from 10.0.0.7, for 312 s)",
+    "            posts.m: 100 %, 12,000 of about 12,000 rows, interrupted 3 min ago; to go on:",
+    `            entrypoint backfill --table posts --set 'm = '"'"'x'"'" --where 'n IS NULL' --name posts.m`,
   ]);
 });
 
