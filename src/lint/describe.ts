@@ -148,6 +148,9 @@ function indent(text: string): string {
 export function summarise(report: Report): string {
   const { error, warning, note } = countBySeverity(report);
   const count = (number: number, word: string) => `${number} ${word}${number === 1 ? "" : "s"}`;
+  if (report.statements === 0 && report.findings.length === 0) {
+    return "nothing to lint: no statement is pending";
+  }
   const found = [
     ...(error > 0 ? [count(error, "error")] : []),
     ...(warning > 0 ? [count(warning, "warning")] : []),

@@ -76,7 +76,7 @@ export function reportOn(
     statements: script.statements.length,
     incomplete: incomplete.length > 0,
     unknown:
-      catalog === null
+      catalog === null && script.statements.length > 0
         ? [
             `no database was asked: each table that ${together ? "the script" : "the transaction"} does not create is taken for a large one, and the server for PostgreSQL 14 or newer`,
           ]

@@ -319,4 +319,11 @@ describe("formats", () => {
     );
     expect(formatText(nothing, "/srv", false)).toBe("nothing unsafe in 1 statement");
   });
+
+  test("at head, where nothing is asked of a database, nothing is said of what it might know", () => {
+    const source = { sql: "", file: null, pending: [], graph: null, gaps: [] };
+    expect(formatText(report(source, null), "/srv", false)).toBe(
+      "nothing to lint: no statement is pending",
+    );
+  });
 });
