@@ -164,14 +164,11 @@ async function locate(
     },
     signals.stop,
   );
-  if (asked.state.state === "cannot-tell" || asked.graph === null) {
-    const also = asked.state.state === "cannot-tell" ? asked.state.reason : "";
+  if (asked.kind === "no-answer") {
     throw new Failure(
       "cannot-tell",
-      `cannot tell what a downgrade would undo: ${reason}; ${also}`,
-      {
-        hint: "if env.py chooses the folders or the version table in code, name them with --versions or --version-table",
-      },
+      `cannot tell what a downgrade would undo: ${reason}; ${asked.reason}`,
+      { hint: asked.cure },
     );
   }
   return { graph: asked.graph, rows: asked.state.current };

@@ -2,21 +2,23 @@
 // every start to read. Guarantees: no database is needed, nothing is migrated, and nothing is written that Alembic
 // itself has doubts about, or that would not hold at once.
 
-import { readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { Failure } from "./exit-codes.ts";
 import { printResult } from "./log.ts";
-import { NoAnswer } from "./migrations/alembic/ask.ts";
-import { readEnvironment } from "./migrations/alembic/environment.ts";
 import type { Covered } from "./migrations/alembic/fingerprint.ts";
 import { frozenPath, readFrozen, seal, writeFrozen } from "./migrations/alembic/frozen.ts";
-import { buildGraph, type Graph } from "./migrations/alembic/graph.ts";
+import { hearGraph, type Heard } from "./migrations/alembic/hear.ts";
 import { readHistory } from "./migrations/alembic/inspect.ts";
-import { hearAlembic, type Testimony } from "./migrations/alembic/witness.ts";
+import { NoAnswer } from "./migrations/alembic/run.ts";
+import type { Testimony } from "./migrations/alembic/witness.ts";
 import { recogniseCommand, type MigrationCommand } from "./migrations/command.ts";
 import type { Context } from "./migrations/migrate.ts";
 import { readMigrations } from "./survey.ts";
 
 type AlembicCommand = Extract<MigrationCommand, { kind: "alembic" }>;
+
+/** A Flask application and thousands of revisions are imported, on a machine that builds other things too. */
+const timeoutMs = 300_000;
 
 /** Resolves to 0. Failure "cannot-tell" where Alembic does not answer or refuses the revisions, "cannot-write". */
 export async function freeze(context: Context): Promise<number> {
@@ -38,8 +40,7 @@ export async function freeze(context: Context): Promise<number> {
     versions,
     frozen: { kind: "none" },
   });
-  const testimony = await hear(context, command);
-  const graph = readOwn(testimony);
+  const { testimony, graph } = await hear(context, command);
   const { scriptLocation, versionLocations, recursive, sourceless, revisions } = testimony;
   const located = { scriptLocation, versionLocations, recursive, sourceless };
   const path = frozenPath(cwd);
@@ -86,70 +87,14 @@ export async function freeze(context: Context): Promise<number> {
   return 0;
 }
 
-/** Runs env.py only where it may set the folders: it may need what an image's build does not have. */
-async function hear(context: Context, command: AlembicCommand): Promise<Testimony> {
-  const asked = await ask(context, false);
-  const source = explained(
-    () => readFileSync(asked.environmentFile),
-    (error) => cannotFreeze(error.message, "copy env.py into the image first"),
-  );
-  const answer = readEnvironment(source, { flask: command.layout === "flask" });
-  if (answer.kind === "cannot-tell") {
-    throw cannotFreeze(`${asked.environmentFile}: ${answer.reason}`, "mend env.py");
-  }
-  const { folderLines } = answer.environment;
-  if (folderLines.length === 0) return asked;
-  const run = await ask(context, true);
-  const unseen = folderLines.find(
-    ([first, last]) => !run.environmentLines.some((line) => line >= first && line <= last),
-  );
-  if (unseen !== undefined) {
-    throw cannotFreeze(
-      `env.py, line ${unseen[0]} may set the folders, and it is not run before context.is_offline_mode() or context.configure() is called`,
-      "set the folders at the beginning of env.py, or in the Alembic config",
-    );
-  }
-  return run;
-}
-
-async function ask({ settings, signals }: Context, runEnvironment: boolean): Promise<Testimony> {
+async function hear({ settings, signals }: Context, command: AlembicCommand): Promise<Heard> {
   try {
-    const answer = await hearAlembic(settings, { runEnvironment, stop: signals.stop });
-    if (answer.kind === "told") return answer.testimony;
-    throw cannotFreeze(
-      answer.reason,
-      "mend what Alembic says, and give the build what env.py or the application reads at import",
-    );
+    return await hearGraph(settings, command, { database: false, stop: signals.stop, timeoutMs });
   } catch (error) {
     signals.stop.throwIfAborted();
     if (!(error instanceof NoAnswer)) throw error;
-    throw cannotFreeze(
-      error.message,
-      "install the application first, and give the build the variables that it reads at import",
-    );
+    throw cannotFreeze(error.message, error.cure);
   }
-}
-
-/** What Alembic has told has to make sense to us as well, and the same. */
-function readOwn({ revisions, heads, realHeads, versionLocations }: Testimony): Graph {
-  if (revisions.length === 0) {
-    throw cannotFreeze(
-      `Alembic finds no revision in ${versionLocations.join(", ")}`,
-      "copy the revisions into the image first",
-    );
-  }
-  const answer = buildGraph(revisions);
-  if (answer.kind === "cannot-tell") throw cannotFreeze(answer.reason, "mend the revisions");
-  const same = (ours: readonly string[], theirs: readonly string[]) =>
-    ours.toSorted().join("\n") === theirs.toSorted().join("\n");
-  const { graph } = answer;
-  if (!same(graph.heads, heads) || !same(graph.realHeads, realHeads)) {
-    throw cannotFreeze(
-      `Alembic says that the heads are ${heads.join(", ")}, and the revisions say ${graph.heads.join(", ")}`,
-      "do without freeze: Alembic is asked where the files leave doubt",
-    );
-  }
-  return graph;
 }
 
 /** All that the answer may depend on, as far as it is in files. */

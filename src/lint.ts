@@ -150,7 +150,8 @@ async function findPending(
   if (state.state !== "cannot-tell") return { state, graph };
   const certain = { graph, rows: null, doubtfulRows: [], userTables: true };
   const asked = await askState(settings, history, certain, signals.stop);
-  return { state: asked.state, graph: asked.graph ?? graph };
+  if (asked.kind === "told") return asked;
+  return { state: { state: "cannot-tell", reason: asked.reason }, graph };
 }
 
 function graphOf({ graph }: History): Graph | null {

@@ -122,13 +122,12 @@ async function readStatus(context: Context): Promise<Status> {
         },
         signals.stop,
       );
-  if (asked === null || asked.state.state === "cannot-tell") {
-    const also = asked?.state.state === "cannot-tell" ? asked.state.reason : certain.reason;
+  if (asked === null || asked.kind === "no-answer") {
+    const also = asked?.reason ?? certain.reason;
     const reason = also === certain.reason ? also : `${certain.reason}; ${also}`;
-    return describe(of, { state: "cannot-tell", reason }, null, facts, {
-      source: "files",
-      reason,
-    });
+    const state = { state: "cannot-tell", reason } as const;
+    const told = { source: "files", reason } as const;
+    return { ...describe(of, state, null, facts, told), cure: asked?.cure ?? null };
   }
   return describe(of, asked.state, asked.graph, facts, {
     source: "alembic",

@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { Failure } from "../exit-codes.ts";
-import { runForOutput } from "../migrations/alembic/ask.ts";
+import { runForOutput } from "../migrations/alembic/run.ts";
 import type { Graph } from "../migrations/alembic/graph.ts";
 import { askAlembic, type MigrationCommand } from "../migrations/command.ts";
 import type { Context } from "../migrations/migrate.ts";

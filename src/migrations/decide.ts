@@ -129,7 +129,7 @@ export function cannotTell(reason: string): Failure {
     "bad-settings",
     `entrypoint wait: cannot tell whether the database is at head: ${reason}`,
     {
-      hint: "if env.py chooses the folders or the version table in code, name them with --versions or --version-table; else use entrypoint run, which runs the migration command to be certain",
+      hint: "if env.py chooses the folders or the version table in code, name them with --versions or --version-table; where only Python can tell the revisions, run entrypoint freeze as the image is built; else use entrypoint run, which runs the migration command to be certain",
       details: { state: "cannot-tell", reason },
     },
   );

@@ -17,6 +17,7 @@ import { connectClient, createTestDatabase } from "./postgres.ts";
 import {
   addComputedRevision,
   computedTable,
+  createPlugins,
   createProject,
   histories,
   shadowAlembic,
@@ -139,6 +140,21 @@ describe("undoes what real Alembic undoes, and leaves the same rows", () => {
     expect(run).toMatchObject({ code: 0 });
     expect(run.lines.map(({ event }) => event)).toContain("asking");
     expect(run.lines.at(-1)).toMatchObject({ event: "downgraded", current: ["d5"] });
+  });
+
+  test("and so it is for a revision in a folder that env.py sets in code", async () => {
+    const cwd = createPlugins();
+    const place = { cwd, env: { DATABASE_URL: await createTestDatabase() } };
+    await alembic(place, "upgrade", "head");
+    const run = await runEntrypoint(["downgrade", "-1"], place);
+    expect(run).toMatchObject({ code: 0 });
+    expect(run.lines.find(({ event }) => event === "downgrading")).toMatchObject({
+      from: ["b2"],
+      undone: ["b2"],
+      to: ["a1"],
+    });
+    expect(run.lines.at(-1)).toMatchObject({ event: "downgraded", current: ["a1"] });
+    expect(await readPlace(place)).toEqual({ rows: ["a1"], tables: ["a1"] });
   });
 });
 

@@ -22,47 +22,15 @@ import { createTestDatabase, stampRows } from "./postgres.ts";
 import {
   addComputedRevision,
   computedTable,
+  createPlugins,
   createProject,
+  foldersInCode,
   histories,
+  pluginsIni as ini,
   shadowAlembic,
 } from "./project.ts";
 
 const fileName = "entrypoint.freeze.json";
-
-const ini = "[alembic]\nscript_location = migrations\nprepend_sys_path = .\n";
-
-/** An env.py that takes the folders from a module of the application, and needs no database for that. */
-const foldersInCode = `import glob, os
-from alembic import context
-from sqlalchemy import create_engine
-import blog_settings
-
-context.script.version_locations = ["migrations/versions", *sorted(glob.glob(blog_settings.FOLDERS))]
-
-def run_migrations_online():
-    engine = create_engine(os.environ["DATABASE_URL"])
-    with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=None)
-        with context.begin_transaction():
-            context.run_migrations()
-
-if context.is_offline_mode():
-    raise RuntimeError("nobody asks for SQL")
-else:
-    run_migrations_online()
-`;
-
-/** Two revisions, of which the second is where only env.py says. */
-function createPlugins(env = foldersInCode): string {
-  const cwd = createProject([{ id: "a1" }, { id: "b2", doc: "posts" }], { env, ini });
-  mkdirSync(join(cwd, "plugins/posts"), { recursive: true });
-  renameSync(join(cwd, "migrations/versions/b2.py"), join(cwd, "plugins/posts/b2.py"));
-  writeFileSync(
-    join(cwd, "blog_settings.py"),
-    `import os\nFOLDERS = os.environ.get("BLOG_PLUGINS", "plugins") + "/*"\n`,
-  );
-  return cwd;
-}
 
 async function freeze(cwd: string, ...args: string[]) {
   return runEntrypoint(["freeze", ...args], { cwd });
@@ -193,7 +161,7 @@ describe("folders that only env.py knows", () => {
     expect(run.code).toBe(86);
     expect(run.lines.at(-1)).toMatchObject({
       msg: expect.stringContaining("env.py, line 6: KeyError: 'X'") as string,
-      hint: expect.stringContaining("give the build what env.py") as string,
+      hint: expect.stringContaining("what they read at import") as string,
     });
     expect(existsSync(join(cwd, fileName))).toBe(false);
   });

@@ -1,6 +1,6 @@
 // Makes small Alembic projects on disk, with revisions that do what a test needs: succeed, fail, hang, lie.
 
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -122,6 +122,42 @@ export const ownSessionName = environment.replace(
   'os.environ["DATABASE_URL"]',
   'os.environ["DATABASE_URL"], connect_args={"application_name": "blog"}',
 );
+
+/** `.` is where Python finds the application. */
+export const pluginsIni = "[alembic]\nscript_location = migrations\nprepend_sys_path = .\n";
+
+/** An env.py that takes the folders from a module of the application, and needs no database for that. */
+export const foldersInCode = `import glob, os
+from alembic import context
+from sqlalchemy import create_engine
+import blog_settings
+
+context.script.version_locations = ["migrations/versions", *sorted(glob.glob(blog_settings.FOLDERS))]
+
+def run_migrations_online():
+    engine = create_engine(os.environ["DATABASE_URL"])
+    with engine.connect() as connection:
+        context.configure(connection=connection, target_metadata=None)
+        with context.begin_transaction():
+            context.run_migrations()
+
+if context.is_offline_mode():
+    raise RuntimeError("nobody asks for SQL")
+else:
+    run_migrations_online()
+`;
+
+/** Two revisions, of which the second is where only env.py says. */
+export function createPlugins(env = foldersInCode): string {
+  const cwd = createProject([{ id: "a1" }, { id: "b2", doc: "posts" }], { env, ini: pluginsIni });
+  mkdirSync(join(cwd, "plugins/posts"), { recursive: true });
+  renameSync(join(cwd, "migrations/versions/b2.py"), join(cwd, "plugins/posts/b2.py"));
+  writeFileSync(
+    join(cwd, "blog_settings.py"),
+    `import os\nFOLDERS = os.environ.get("BLOG_PLUGINS", "plugins") + "/*"\n`,
+  );
+  return cwd;
+}
 
 /** A directory with an `alembic` that only writes a mark, first on PATH. */
 export function shadowAlembic(): { env: Record<string, string>; mark: string } {

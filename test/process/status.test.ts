@@ -2,7 +2,8 @@
 // pending is what `alembic upgrade` then runs. It waits for nothing, takes no lock, and starts Python only where the
 // files leave doubt.
 
-import { readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { execa } from "execa";
 import type { Client } from "pg";
 import { describe, expect, test } from "vitest";
@@ -19,7 +20,9 @@ import { connectClient, createTestDatabase, stampRows } from "./postgres.ts";
 import {
   addComputedRevision,
   computedTable,
+  createPlugins,
   createProject,
+  foldersInCode,
   histories,
   shadowAlembic,
 } from "./project.ts";
@@ -134,6 +137,84 @@ describe("pending is what real Alembic then runs, and head is where it ends", ()
   });
 });
 
+/** The statement by which the fixture sets the folders. */
+const setting = /^context\.script\.version_locations = .*\n/m;
+const [settingFolders = ""] = setting.exec(foldersInCode) ?? [];
+const withoutSetting = foldersInCode.replace(setting, "");
+
+const onceMigrating =
+  "from alembic import context\ncontext.configure(url=None)\ncontext.run_migrations()\n";
+
+describe("folders that env.py sets in code: what is pending is what an upgrade then runs", () => {
+  test.for([
+    ["at its beginning", foldersInCode, ["b2"]],
+    [
+      "once it is connected",
+      withoutSetting.replace("        context.configure", `        ${settingFolders}$&`),
+      ["b2"],
+    ],
+    [
+      "where Alembic has read its config already",
+      foldersInCode.replace(
+        setting,
+        'context.config.set_main_option("version_locations", "plugins/posts")\n',
+      ),
+      [],
+    ],
+  ] as const)("%s", async ([, env, pending]) => {
+    const place = await placeOf(createPlugins(env));
+    const client = await connectClient(place.env["DATABASE_URL"] ?? "");
+    await alembic(place, "upgrade", "a1");
+    const status = await askStatus(place);
+    expect(status).toMatchObject({ source: "alembic", current: ["a1"], pending });
+    expect(status.state).toBe(pending.length === 0 ? "current" : "behind");
+    expect(status.reason).toMatch(/^env\.py, line \d+: the folders may be set in code$/);
+    await alembic(place, "upgrade", "head");
+    expect(await listTables(client)).toEqual(["a1", ...pending]);
+    const after = await askStatus(place);
+    expect(after).toMatchObject({ code: 0, state: "current", source: "alembic", pending: [] });
+    expect(after.current).toEqual(status.heads);
+  });
+
+  test("also where the configured folder makes no sense without the others", async () => {
+    const cwd = createPlugins();
+    const source = `revision = "c3"\ndown_revision = "b2"\n\ndef upgrade():\n    pass\n`;
+    writeFileSync(join(cwd, "migrations/versions/c3.py"), source);
+    const place = await placeOf(cwd);
+    await stampRows(place.env["DATABASE_URL"] ?? "", "a1");
+    const status = await askStatus(place);
+    expect(status).toMatchObject({ code: 3, source: "alembic", pending: ["b2", "c3"] });
+  });
+
+  test("86: others for each of several runs", async () => {
+    const env = `${withoutSetting.replace(/^if context[^]*/m, "")}for folder in ["migrations/versions", "plugins/posts"]:\n    context.script.version_locations = [folder]\n    run_migrations_online()\n`;
+    const place = await placeOf(createPlugins(env));
+    await stampRows(place.env["DATABASE_URL"] ?? "", "a1");
+    const status = await askStatus(place);
+    expect(status).toMatchObject({ code: 86, state: "cannot-tell", heads: [], pending: [] });
+    expect(status.reason).toContain("more than once");
+    expect(status.cure).toContain("--versions");
+  });
+
+  test("86: Python is run so that nobody can ask it from inside, with the cure", async () => {
+    const place = await placeOf(createPlugins());
+    await stampRows(place.env["DATABASE_URL"] ?? "", "a1");
+    const status = await askStatus(place, "--migrate", "python -I -m alembic upgrade head");
+    expect(status).toMatchObject({ code: 86, state: "cannot-tell", heads: [], pending: [] });
+    expect(status.reason).toContain("is Python run with -I or -E");
+    expect(status.cure).toContain("-P and -s in their place");
+    const cured = await askStatus(place, "--migrate", "python -P -s -m alembic upgrade head");
+    expect(cured).toMatchObject({ code: 3, source: "alembic", pending: ["b2"] });
+  });
+
+  test("also where no temporary folder can be made", async () => {
+    const { cwd, env } = await placeOf(createPlugins());
+    await stampRows(env["DATABASE_URL"] ?? "", "a1");
+    const place = { cwd, env: { ...env, TMPDIR: join(cwd, "nowhere") } };
+    expect(await askStatus(place)).toMatchObject({ code: 3, pending: ["b2"] });
+  });
+});
+
 describe("states", () => {
   test("3: behind, with the message and the file of what is pending", async () => {
     const place = await placeOf(createProject(histories.linear));
@@ -233,16 +314,24 @@ describe("states", () => {
     });
   });
 
-  test("143: told to stop while Alembic is asked", async () => {
-    const env = "import time\ntime.sleep(60)\nversion_table = 1";
-    const run = startEntrypoint(
-      ["status"],
-      await placeOf(createProject(histories.linear, { env })),
-    );
-    await run.event("asking");
+  test.for([
+    ["its rows", "version_table = 1"],
+    ["its graph", "version_locations = 1"],
+  ] as const)("143: told to stop while Alembic is asked for %s", async ([, last]) => {
+    const env = `import os, time\nopen("mark", "w").close()\ntime.sleep(60)\n${last}\n${onceMigrating}`;
+    const { cwd, env: given } = await placeOf(createProject(histories.linear, { env }));
+    const TMPDIR = join(cwd, "tmp");
+    mkdirSync(TMPDIR);
+    const args = ["status", "--version-table", "alembic_version"];
+    const run = startEntrypoint(last.startsWith("version_l") ? args : ["status"], {
+      cwd,
+      env: { ...given, TMPDIR },
+    });
+    await expect.poll(() => existsSync(join(cwd, "mark")), { timeout: 30_000 }).toBe(true);
     run.process.kill("SIGTERM");
     expect((await run.ended).code).toBe(143);
     expect(run.stdout()).toBe("");
+    expect(readdirSync(TMPDIR)).toEqual([]);
   });
 
   test("a version table in several schemas: Alembic's is asked for", async () => {
@@ -276,9 +365,11 @@ describe("states", () => {
     const broken = await placeOf(createProject([{ id: "a1" }, { id: "b2", down: "missing" }]));
     const status = await askStatus(broken);
     expect(status).toMatchObject({ code: 86, state: "cannot-tell", current: [], heads: [] });
-    expect(status.reason).toMatch(/follows missing.*; alembic history --verbose failed: /);
+    expect(status.reason).toMatch(/follows missing.*; Revision missing referenced from /);
+    expect(status.cure).toContain("mend what Alembic says");
     const shell = await askStatus(broken, "--migrate", "sh -c 'alembic upgrade head'");
     expect(shell).toMatchObject({ code: 86, reason: "a shell runs it" });
+    expect(shell.cure).toContain("name Alembic's own command");
   });
 
   test("69: the database does not answer, and is not waited for", async () => {

@@ -277,7 +277,7 @@ describe("no waiting helps", () => {
     expect(opaque.lines[0]).toMatchObject({
       event: "bad-settings",
       msg: "entrypoint wait: cannot tell whether the database is at head: a shell runs it",
-      hint: expect.stringContaining("--versions or --version-table"),
+      hint: expect.stringMatching(/--versions or --version-table; .*entrypoint freeze/),
     });
     writeFileSync(
       join(options.cwd, "migrations/versions/d4.py"),

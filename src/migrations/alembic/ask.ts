@@ -1,22 +1,24 @@
-// `alembic history` and `alembic current`, run for real where the files alone leave doubt, and their output read.
-// Guarantees: what is certain without Python is not asked for; what Alembic does not answer is "cannot tell".
+// Alembic itself, asked where the files alone leave doubt: the graph from inside its own process, the rows by `alembic
+// current`. Guarantees: what is certain without Python is not asked for; what Alembic does not answer is no answer.
 
-import { execFile } from "node:child_process";
 import { Failure } from "../../exit-codes.ts";
-import { findProgram } from "../../process/find-program.ts";
-import type { Settings, Words } from "../../settings.ts";
-import { askAlembic } from "../command.ts";
-import type { Revision, State } from "../state.ts";
-import { buildGraph, findCurrent, resolveState, withoutAncestors, type Graph } from "./graph.ts";
+import type { Settings } from "../../settings.ts";
+import type { State } from "../state.ts";
+import { findCurrent, resolveState, withoutAncestors, type Graph } from "./graph.ts";
+import { hearGraph } from "./hear.ts";
 import type { History } from "./inspect.ts";
+import { NoAnswer, runAlembic } from "./run.ts";
 
 /** Python has to be started, and env.py may connect: but nobody waits for ever. */
 const timeoutMs = 30_000;
 
-export interface Asked {
-  readonly state: State;
-  readonly graph: Graph | null;
-}
+export type Asked =
+  | {
+      readonly kind: "told";
+      readonly state: Exclude<State, { readonly state: "cannot-tell" }>;
+      readonly graph: Graph;
+    }
+  | { readonly kind: "no-answer"; readonly reason: string; readonly cure: string };
 
 /** What is known without Alembic; null where it has to be asked. */
 export interface Certain {
@@ -27,9 +29,6 @@ export interface Certain {
   readonly userTables: boolean;
 }
 
-/** Alembic could not be asked, or has not answered. */
-export class NoAnswer extends Error {}
-
 /** Where the database stands, by Alembic's own word. */
 export async function askState(
   settings: Settings,
@@ -37,71 +36,52 @@ export async function askState(
   certain: Certain,
   stop: AbortSignal,
 ): Promise<Asked> {
-  if (command.kind === "opaque") return noAnswer(command.reason);
+  if (command.kind === "opaque") return noAnswer(command.reason, ownCommandCure);
+  const limits = { stop, timeoutMs };
   try {
-    const [history, current] = await Promise.all([
-      certain.graph === null ? runAlembic(settings, "history", { stop, timeoutMs }) : "",
-      certain.rows === null
-        ? runAlembic(settings, "current", { stop, timeoutMs }).catch(readUnknownRevision)
-        : "",
-    ]);
-    const answer =
-      certain.graph === null
-        ? buildGraph(readHistoryOutput(history))
-        : ({ kind: "known", graph: certain.graph } as const);
-    if (answer.kind === "cannot-tell") return noAnswer(answer.reason);
-    const { graph } = answer;
-    if (graph.revisions.size === 0) return noAnswer("alembic history shows no revision");
-    const rows =
-      certain.rows ?? chooseRows(graph, readCurrentOutput(current), certain.doubtfulRows);
-    return { graph, state: resolveState(graph, command.target, rows, certain.userTables) };
+    const [graph, shown] = await askBoth(
+      stop,
+      async (either) =>
+        certain.graph ??
+        (await hearGraph(settings, command, { ...limits, stop: either, database: true })).graph,
+      async (either) =>
+        certain.rows === null
+          ? runAlembic(settings, "current", { ...limits, stop: either }).catch(readUnknownRevision)
+          : "",
+    );
+    const rows = certain.rows ?? chooseRows(graph, readCurrentOutput(shown), certain.doubtfulRows);
+    const state = resolveState(graph, command.target, rows, certain.userTables);
+    if (state.state === "cannot-tell") return noAnswer(state.reason, namingCure);
+    return { kind: "told", graph, state };
   } catch (error) {
     if (stop.aborted) throw stop.reason;
-    if (error instanceof NoAnswer || error instanceof Failure) return noAnswer(error.message);
+    if (error instanceof NoAnswer) return noAnswer(error.message, error.cure);
+    if (error instanceof Failure) return noAnswer(error.message, error.hint ?? namingCure);
     throw error;
   }
 }
 
-function noAnswer(reason: string): Asked {
-  return { graph: null, state: { state: "cannot-tell", reason } };
+const ownCommandCure = "name Alembic's own command, --migrate 'alembic -c FILE upgrade head'";
+const namingCure =
+  "if env.py chooses the folders or the version table in code, name them with --versions or --version-table";
+
+function noAnswer(reason: string, cure: string): Asked {
+  return { kind: "no-answer", reason, cure };
 }
 
-/** `alembic history --verbose`, by the migration command's program and options: its standard output. Throws NoAnswer. */
-export async function runAlembic(
-  settings: Pick<Settings, "migrate" | "env" | "cwd">,
-  verb: "history" | "current",
-  { stop, timeoutMs: limitMs }: { stop: AbortSignal; timeoutMs: number },
-): Promise<string> {
-  const words = askAlembic(settings.migrate ?? [], verb, ["--verbose"]);
-  if (words === null) throw new NoAnswer("the migration command is not understood");
-  const { stdout, failure } = await runForOutput(settings, words, { stop, timeoutMs: limitMs });
-  if (failure !== null) throw new NoAnswer(failure);
-  return stdout;
-}
-
-/**
- * What a command of Alembic's has printed, and why it failed, if it has. Throws Failure "not-found" or "not-executable".
- */
-export async function runForOutput(
-  { env, cwd }: Pick<Settings, "env" | "cwd">,
-  words: Words,
-  { stop, timeoutMs: limitMs }: { stop: AbortSignal; timeoutMs: number },
-): Promise<{ stdout: string; failure: string | null }> {
-  const program = findProgram(words[0], { path: env["PATH"], cwd });
-  const [file, ...before] = [...program.shell, program.file];
-  const options = { env: { ...env }, cwd, signal: stop, timeout: limitMs, maxBuffer: 2 ** 28 };
-  return new Promise((resolve) => {
-    execFile(file, [...before, ...words.slice(1)], options, (error, stdout, stderr) => {
-      if (error === null) return resolve({ stdout, failure: null });
-      // Alembic says "FAILED: …" on standard output, Flask-Migrate and Python on standard error.
-      const last = /^ *FAILED: (.*)/m.exec(stdout)?.[1] ?? stderr.trim().split("\n").at(-1) ?? "";
-      const why = error.killed === true ? `took longer than ${limitMs / 1000} s` : "failed";
-      resolve({
-        stdout,
-        failure: `${words.join(" ")} ${why}${last === "" ? "" : `: ${last}`}`,
-      });
-    });
-  });
+/** Both at once. Where one fails the other is stopped, and has ended before that failure is thrown. */
+async function askBoth<A, B>(
+  stop: AbortSignal,
+  askFirst: (stop: AbortSignal) => Promise<A>,
+  askSecond: (stop: AbortSignal) => Promise<B>,
+): Promise<[A, B]> {
+  const failed = new AbortController();
+  const either = AbortSignal.any([stop, failed.signal]);
+  const asked = [askFirst(either), askSecond(either)] as const;
+  // The first failure is the reason that stays.
+  await Promise.allSettled(asked.map((one) => one.catch((error: unknown) => failed.abort(error))));
+  failed.signal.throwIfAborted();
+  return Promise.all(asked);
 }
 
 /** `current` ends with an error where the database is ahead: what it says then is a row. */
@@ -114,38 +94,6 @@ function readUnknownRevision(error: unknown): string {
 
 /** `Rev: a1 (head) (mergepoint)` */
 const revisionLine = /^Rev: (.*?)(?: \((?:head|branchpoint|mergepoint|current)\))*$/;
-
-/** The revisions that `alembic history --verbose` has printed. What stands before the first one is env.py's. */
-export function readHistoryOutput(text: string): Revision[] {
-  const revisions: Revision[] = [];
-  for (const entry of text.split(/^(?=Rev: )/m)) {
-    const [header = "", ...lines] = entry.split("\n");
-    const id = revisionLine.exec(header)?.[1];
-    if (id === undefined) continue;
-    const blank = lines.indexOf("");
-    const fields = new Map<string, string>();
-    for (const line of lines.slice(0, blank)) {
-      const [name = "", value = ""] = line.split(/: (.*)/s);
-      fields.set(name, value);
-    }
-    const list = (name: string) => fields.get(name)?.split(", ") ?? [];
-    revisions.push({
-      id,
-      downRevisions: [...list("Parent"), ...list("Merges")].filter((down) => down !== "<base>"),
-      dependsOn: list("Also depends on"),
-      branchLabels: [],
-      // Alembic shows a label with every revision of the branch, not only with the one that carries it.
-      ...(fields.has("Branch names") ? { labelsUnknown: true } : {}),
-      doc: lines
-        .slice(blank + 1)
-        .map((line) => line.replace(/^ {4}/, ""))
-        .join("\n")
-        .trim(),
-      path: fields.get("Path") ?? "",
-    });
-  }
-  return revisions;
-}
 
 /** What `alembic current --verbose` has printed, unless env.py asks several databases, and they differ. */
 function readCurrentOutput(text: string): string[] {

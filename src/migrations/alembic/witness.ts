@@ -1,13 +1,13 @@
 // The real Alembic as a witness: what it has loaded, and from where, told from inside its own process. The migration
 // command's own words are run with `history` in place of `upgrade`, and where Alembic would print the history it writes
-// down what it knows. Nothing is migrated, and no database is asked by Alembic itself.
+// down what it knows. Nothing is migrated; a database is asked by env.py alone, where that is run so far.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { Settings } from "../../settings.ts";
 import type { Revision } from "../state.ts";
-import { NoAnswer, runAlembic } from "./ask.ts";
+import { NoAnswer, runAlembic } from "./run.ts";
 
 /** What Alembic says; paths are absolute, as Python has them. */
 export interface Testimony {
@@ -37,35 +37,62 @@ export interface Testimony {
 
 export type TestimonyAnswer =
   | { readonly kind: "told"; readonly testimony: Testimony }
-  /** Alembic refuses the revisions, in its own words. */
-  | { readonly kind: "refused"; readonly reason: string };
-
-/** A Flask application and thousands of revisions are imported, on a machine that builds other things too. */
-const timeoutMs = 300_000;
+  /** Alembic refuses the config or the revisions, in its own words; no environmentFile where it is the config. */
+  | {
+      readonly kind: "refused";
+      readonly reason: string;
+      readonly environmentFile: string | null;
+    };
 
 /**
- * `runEnvironment`: env.py is run as well, up to where it would first ask for the database's kind of connection.
- * Throws NoAnswer where no Alembic came to speak, and Failure "not-found" or "not-executable".
+ * How far it goes before it tells: not to env.py; in env.py up to where that would first ask for the database's kind of
+ * connection; or up to where that would migrate, with a database.
  */
+export type Stage = "config" | "connection" | "migration";
+
+/** What env.py does not get past, with the one that every env.py calls last. */
+const ends: Readonly<Record<Stage, readonly string[]>> = {
+  config: [],
+  connection: ["is_offline_mode", "configure"],
+  migration: ["run_migrations"],
+};
+
+/** Throws NoAnswer where no Alembic came to speak, and Failure "not-found" or "not-executable". */
 export async function hearAlembic(
   settings: Settings,
-  options: { runEnvironment: boolean; stop: AbortSignal },
+  { stage, ...limits }: { stage: Stage; stop: AbortSignal; timeoutMs: number },
 ): Promise<TestimonyAnswer> {
-  const folder = mkdtempSync(join(tmpdir(), "entrypoint-freeze-"));
+  const folder = makeFolder();
   try {
     const result = join(folder, "testimony.json");
-    const source = writeCustomisation({ folder, result, runEnvironment: options.runEnvironment });
+    const source = writeCustomisation({ folder, result, ends: ends[stage] });
     writeFileSync(join(folder, "sitecustomize.py"), source);
     const path = settings.env["PYTHONPATH"];
     const env = {
       ...settings.env,
       PYTHONPATH: path === undefined || path === "" ? folder : `${folder}${delimiter}${path}`,
     };
-    await runAlembic({ ...settings, env }, "history", { stop: options.stop, timeoutMs });
+    await runAlembic({ ...settings, env }, "history", limits);
     return readTestimony(result);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** In a container whose root is read-only, shared memory is often all that can be written to. */
+function makeFolder(): string {
+  const places = [tmpdir(), "/dev/shm"];
+  for (const place of places) {
+    try {
+      return mkdtempSync(join(place, "entrypoint-witness-"));
+    } catch {
+      // The next one, or none.
+    }
+  }
+  throw new NoAnswer(
+    `cannot make a folder in ${places.join(" or ")}`,
+    "mount a tmpfs at /tmp, or name a folder that can be written to with TMPDIR",
+  );
 }
 
 function readTestimony(path: string): TestimonyAnswer {
@@ -75,11 +102,14 @@ function readTestimony(path: string): TestimonyAnswer {
   } catch {
     throw new NoAnswer(
       "the command ended without Alembic having been asked (is Python run with -I or -E, or by a tool that has a sitecustomize of its own?)",
+      "run Python without them, -P and -s in their place; or name what env.py chooses in code with --versions and --version-table",
     );
   }
-  const answer = JSON.parse(text) as Testimony | { readonly refused: string };
+  const answer = JSON.parse(text) as
+    | Testimony
+    | { readonly refused: string; readonly environmentFile: string | null };
   return "refused" in answer
-    ? { kind: "refused", reason: answer.refused }
+    ? { kind: "refused", reason: answer.refused, environmentFile: answer.environmentFile }
     : { kind: "told", testimony: answer };
 }
 
@@ -88,11 +118,11 @@ function readTestimony(path: string): TestimonyAnswer {
 function writeCustomisation(given: {
   folder: string;
   result: string;
-  runEnvironment: boolean;
+  ends: readonly string[];
 }): string {
   return `HERE = ${JSON.stringify(given.folder)}
 RESULT = ${JSON.stringify(given.result)}
-RUN_ENVIRONMENT = ${given.runEnvironment ? "True" : "False"}
+ENDS = ${JSON.stringify(given.ends)}
 ${customisation}`;
 }
 
@@ -178,11 +208,16 @@ sys.meta_path.insert(0, Finder)
 def replace(command):
     # Alembic makes its command line from the names and the defaults of the arguments.
     def history(config, rev_range=None, verbose=False, indicate_current=False):
+        from alembic.script import ScriptDirectory
+
+        environment = None
         try:
+            script = ScriptDirectory.from_config(config)
+            environment = os.path.abspath(str(script.env_py_location))
             # A path that is not UTF-8 would be another one elsewhere.
-            answer = json.dumps(testify(config), ensure_ascii=False).encode("utf-8")
+            answer = json.dumps(testify(config, script, environment), ensure_ascii=False).encode("utf-8")
         except Exception as error:
-            answer = json.dumps({"refused": explain(error)}).encode("utf-8")
+            answer = json.dumps({"refused": explain(error), "environmentFile": environment}).encode("utf-8")
         with open(RESULT, "wb") as file:
             file.write(answer)
 
@@ -210,7 +245,7 @@ class Refused(Exception):
 
 
 class Reached(BaseException):
-    """env.py has come to where a run without a database would become another one than a run with it."""
+    """env.py has come to one of the ENDS."""
 
 
 def is_package(path):
@@ -229,15 +264,13 @@ def is_own(path):
     return path.startswith(os.path.join(CWD, "")) and not is_installed(path)
 
 
-def testify(config):
+def testify(config, script, environment):
     import alembic
-    from alembic.script import ScriptDirectory
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            script = ScriptDirectory.from_config(config)
-            lines = run_environment(config, script) if RUN_ENVIRONMENT else []
+            lines = run_environment(config, script) if len(ENDS) > 0 else []
             heads = list(script.get_heads())
             revisions = script.revision_map
             found = [one for one in revisions._revision_map.values() if one is not None]
@@ -261,7 +294,7 @@ def testify(config):
     return {
         "alembic": alembic.__version__,
         "scriptLocation": os.path.abspath(script.dir),
-        "environmentFile": os.path.abspath(str(script.env_py_location)),
+        "environmentFile": environment,
         "configFiles": [os.path.abspath(path) for path in files if path],
         "versionLocations": [os.path.abspath(str(path)) for path in script._version_locations],
         "recursive": bool(getattr(script, "recursive_version_locations", False)),
@@ -315,8 +348,8 @@ def run_environment(config, script):
     def reached(*arguments, **options):
         raise Reached()
 
-    EnvironmentContext.is_offline_mode = reached
-    EnvironmentContext.configure = reached
+    for name in ENDS:
+        setattr(EnvironmentContext, name, reached)
     with EnvironmentContext(config, script, fn=lambda revision, context: [], destination_rev="heads"):
         sys.settrace(trace)
         try:
@@ -327,5 +360,5 @@ def run_environment(config, script):
             raise Refused("env.py may set the folders, so it has to be run, and it fails: %s" % explain(error))
         finally:
             sys.settrace(None)
-    raise Refused("env.py may set the folders, but it never calls context.configure()")
+    raise Refused("env.py may set the folders, but it does not end at context.%s()" % ENDS[-1])
 `;
