@@ -9,6 +9,8 @@ export interface Proxy {
   readonly url: string;
   /** From now on nothing passes in either direction. */
   swallow(): void;
+  /** So far: connections that were made, and how often in them the client has spoken and been answered. */
+  traffic(): { readonly connections: number; readonly roundTrips: number };
 }
 
 /** `rewrite` may change what the server says, and `port` 0 is any. Closed when the test has finished. */
@@ -20,11 +22,21 @@ export async function startProxy(
   const behind = new URL(serverUrl);
   const sockets: Socket[] = [];
   let open = true;
+  let [connections, roundTrips] = [0, 0];
   const server = createServer((near) => {
     const far = connect(Number(behind.port), behind.hostname);
     sockets.push(near, far);
-    near.on("data", (data: Buffer) => open && far.write(data));
-    far.on("data", (data: Buffer) => open && near.write(rewrite(data)));
+    connections += 1;
+    let asked = false;
+    near.on("data", (data: Buffer) => {
+      asked = true;
+      if (open) far.write(data);
+    });
+    far.on("data", (data: Buffer) => {
+      if (asked) roundTrips += 1;
+      asked = false;
+      if (open) near.write(rewrite(data));
+    });
     for (const [one, other] of [
       [near, far],
       [far, near],
@@ -42,7 +54,11 @@ export async function startProxy(
   if (address === null || typeof address === "string") throw new Error("no port");
   const url = new URL(serverUrl);
   url.port = String(address.port);
-  return { url: url.href, swallow: () => (open = false) };
+  return {
+    url: url.href,
+    swallow: () => (open = false),
+    traffic: () => ({ connections, roundTrips }),
+  };
 }
 
 /** PgBouncer greets with a process id of its own making (message K: length 12, process id, secret). */
