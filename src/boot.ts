@@ -5,7 +5,6 @@ import type { Connection } from "./database/connect.ts";
 import { acquireMigrationLock } from "./database/lock.ts";
 import { waitForOrphans } from "./database/orphans.ts";
 import type { DatabaseAddress } from "./database/url.ts";
-import { lintBeforeMigration } from "./lint.ts";
 import { printResult } from "./log.ts";
 import { inspect, type History } from "./migrations/alembic/inspect.ts";
 import { decide, type Plan } from "./migrations/decide.ts";
@@ -28,12 +27,15 @@ import {
 /** Resolves once the application may be started (or, with --dry-run, with false). */
 export async function boot(context: Context): Promise<boolean> {
   const { settings, log, signals } = context;
+  const early = connectEarly(context);
+  // What has been sent by now is under way while the files are read.
+  await new Promise((proceed) => setImmediate(proceed));
   const history =
     settings.migrate === null ? null : await readMigrations(context, settings.migrate);
   const address = findDatabase(context, history);
 
   // 1. wait
-  const connection = address === null ? null : await openConnection(context, address);
+  const connection = await (early ?? (address === null ? null : openConnection(context, address)));
   try {
     // 2. inspect, without a lock
     const first = await unlessStopped(signals.stop, inspectNow(history, connection));
@@ -62,6 +64,16 @@ export async function boot(context: Context): Promise<boolean> {
 
   announceStart(context);
   return true;
+}
+
+/** The server takes a while to answer: it may do so while the files are read, unless these have to say where it is. */
+function connectEarly(context: Context): Promise<Connection> | null {
+  const { database } = context.settings;
+  if (database?.kind !== "address") return null;
+  const connecting = openConnection(context, database.address);
+  // What the files say against the boot comes first.
+  connecting.catch(() => undefined);
+  return connecting;
 }
 
 /** Step 7, start: the lock is released and every connection closed. */
@@ -108,6 +120,7 @@ async function runUnlocked(
   if (plan.migrate && history !== null && settings.migrate !== null) {
     if (settings.lint !== "off") {
       const before = await inspect(history, null);
+      const { lintBeforeMigration } = await import("./lint.ts");
       await lintBeforeMigration(context, { history, database: null, before });
     }
     await migrate(context, settings.migrate, settings.env, null);
@@ -162,6 +175,7 @@ async function runLocked(
     if (plan.kind === "fail") throw plan.failure;
     if (plan.migrate && history !== null && settings.migrate !== null && before !== null) {
       if (settings.lint !== "off") {
+        const { lintBeforeMigration } = await import("./lint.ts");
         await lintBeforeMigration(context, { history, database: address, before });
       }
       // 5. migrate, 6. verify

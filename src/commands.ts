@@ -2,12 +2,10 @@
 // the look at the migrations, is loaded with this file and for as long as it is at work: not by `supervise`, and no longer
 // there when an application is supervised after a boot.
 
-import { backfill } from "./backfill/run.ts";
 import { boot } from "./boot.ts";
 import { downgrade } from "./downgrade.ts";
 import { freeze } from "./freeze.ts";
 import { printCurrent, printHeads, printHistory } from "./history.ts";
-import { printLint } from "./lint.ts";
 import type { Context } from "./migrations/migrate.ts";
 import { createPinoLog } from "./pino-log.ts";
 import type { Signals } from "./process/signals.ts";
@@ -30,8 +28,9 @@ const reports: Commands<number> = {
   history: printHistory,
   downgrade,
   freeze,
-  lint: printLint,
-  backfill,
+  // With PostgreSQL's parser and all that is done with its trees, which no other command wants.
+  lint: async (context) => (await import("./lint.ts")).printLint(context),
+  backfill: async (context) => (await import("./backfill/run.ts")).backfill(context),
 };
 
 /** Resolves with an exit code where nothing is to be started any more, else with null. */

@@ -58,10 +58,17 @@ const executedModules = [
   "src/process/standard-streams.ts",
   "src/settings.ts",
   "src/survey.ts",
-  // Not of this boot, but loaded with the commands: tables that are made by a function.
-  "src/lint/rules/columns.ts",
-  "src/lint/rules/constraints.ts",
-  "src/lint/rules/rule.ts",
+  // Not of this boot, but loaded with the commands: their constants and their classes.
+  "src/backfill/checkpoint.ts",
+  "src/backfill/pace.ts",
+  "src/backfill/progress.ts",
+  "src/migrations/alembic/ask.ts",
+  "src/migrations/alembic/fingerprint.ts",
+  "src/migrations/alembic/flask.ts",
+  "src/migrations/alembic/hear.ts",
+  "src/migrations/alembic/run.ts",
+  "src/migrations/alembic/witness.ts",
+  "src/migrations/cures.ts",
   "src/rehearsal.ts",
   // The build's own: what is loaded lazily, and a stand-in.
   "dist/absent:node:child_process",

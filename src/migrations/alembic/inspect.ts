@@ -47,6 +47,8 @@ export async function readHistory(
     return { command, graph: answer, source, versionTable, versionTableCertain, url: answer.url };
   }
   const { config } = answer;
+  // What the database has answered meanwhile is taken up: the revisions are read without a pause.
+  await new Promise((proceed) => setImmediate(proceed));
   return {
     command,
     graph: frozen === null ? readGraph(config) : { kind: "known", graph: frozen.graph },
