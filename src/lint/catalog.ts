@@ -63,6 +63,8 @@ interface ConstraintFacts {
 interface IndexFacts {
   readonly name: string;
   readonly columns: readonly string[];
+  /** All the columns that it reads, where it has an expression or a condition; else null. */
+  readonly reads: readonly string[] | null;
 }
 
 interface TypeFacts {
@@ -210,7 +212,12 @@ select json_build_object(
           'name', i.relname,
           'columns', (
             select coalesce(json_agg(a.attname), '[]') from pg_attribute a
-            where a.attrelid = x.indrelid and a.attnum = any (x.indkey))))
+            where a.attrelid = x.indrelid and a.attnum = any (x.indkey)),
+          'reads', case when x.indexprs is not null or x.indpred is not null then (
+            select coalesce(json_agg(distinct a.attname), '[]')
+            from pg_depend d join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+            where d.classid = 'pg_class'::regclass and d.objid = x.indexrelid
+              and d.refclassid = 'pg_class'::regclass and d.refobjid = x.indrelid) end))
         from pg_index x join pg_class i on i.oid = x.indexrelid where x.indrelid = c.oid), '[]')))
     from wanted w join pg_class c on c.oid = w.oid join pg_namespace n on n.oid = c.relnamespace), '[]'),
   'types', coalesce((
@@ -222,10 +229,15 @@ select json_build_object(
       )
       select from bases join pg_type b on b.oid = base
       where b.typtype = 'd' and (b.typnotnull or exists (select from pg_constraint k where k.contypid = b.oid)))))
-    from pg_type t where t.typname = any ($2::text[]) and t.typtype in ('d', 'e')), '[]'),
+    from pg_type t
+    where t.typtype in ('d', 'e') and (t.typname = any ($2::text[])
+      or t.oid in (select a.atttypid from wanted w join pg_attribute a on a.attrelid = w.oid))), '[]'),
   'volatilities', coalesce((
     select json_object_agg(name, volatility) from (
       select p.proname as name, max(p.provolatile::text) as volatility
-      from pg_proc p where p.proname = any ($3::text[]) group by p.proname) v), '{}')
+      from pg_proc p
+      -- timezone() of a time with time zone is volatile before 15, and not the one that defaults call.
+      where p.proname = any ($3::text[]) and not 'timetz'::regtype = any (p.proargtypes)
+      group by p.proname) v), '{}')
 ) as catalog`;
 }

@@ -15,25 +15,33 @@ export function provesNotNull(constraint: TableConstraint, column: string): bool
 function impliesNotNull(expression: Node, column: string): boolean {
   if ("NullTest" in expression) {
     const { arg, nulltesttype } = expression.NullTest;
-    return nulltesttype === "IS_NOT_NULL" && isColumn(arg, column);
+    if (nulltesttype !== "IS_NOT_NULL" || arg === undefined) return false;
+    // A row is NOT NULL when each of its columns is.
+    return "RowExpr" in arg
+      ? (arg.RowExpr.args ?? []).some((one) => isColumn(one, column))
+      : isColumn(arg, column);
   }
   if ("BoolExpr" in expression) {
     const { boolop, args = [] } = expression.BoolExpr;
     if (boolop === "AND_EXPR") return args.some((one) => impliesNotNull(one, column));
-    const [inner] = args;
-    return (
-      boolop === "NOT_EXPR" &&
-      inner !== undefined &&
-      "NullTest" in inner &&
-      inner.NullTest.nulltesttype === "IS_NULL" &&
-      isColumn(inner.NullTest.arg, column)
-    );
+    return boolop === "NOT_EXPR" && args.some((one) => isTrueOfNull(one, column));
   }
   if ("A_Expr" in expression && expression.A_Expr.kind === "AEXPR_DISTINCT") {
     const { lexpr, rexpr } = expression.A_Expr;
     return (isColumn(lexpr, column) && isNull(rexpr)) || (isNull(lexpr) && isColumn(rexpr, column));
   }
   return false;
+}
+
+/** Whether a NULL makes the condition true, so that its opposite leaves none. */
+function isTrueOfNull(expression: Node, column: string): boolean {
+  if ("NullTest" in expression) {
+    const { arg, nulltesttype } = expression.NullTest;
+    return nulltesttype === "IS_NULL" && isColumn(arg, column);
+  }
+  if (!("BoolExpr" in expression)) return false;
+  const { boolop, args = [] } = expression.BoolExpr;
+  return boolop === "OR_EXPR" && args.some((one) => isTrueOfNull(one, column));
 }
 
 export function isColumn(node: Node | undefined, column: string): boolean {

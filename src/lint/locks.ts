@@ -62,6 +62,12 @@ function lockOfCommand({ subtype = "AT_AddColumn", def }: AlterTableCmd): LockMo
       def !== undefined && "PartitionCmd" in def && def.PartitionCmd.concurrent === true;
     return concurrent ? "SHARE UPDATE EXCLUSIVE" : "ACCESS EXCLUSIVE";
   }
+  // Of the storage parameters this one alone stops the readers.
+  if (
+    subtype.endsWith("RelOptions") &&
+    JSON.stringify(def ?? null).includes('"user_catalog_table"')
+  )
+    return "ACCESS EXCLUSIVE";
   if (sharedCommands.has(subtype)) return "SHARE UPDATE EXCLUSIVE";
   if (/Trig/.test(subtype)) return "SHARE ROW EXCLUSIVE";
   const foreign =
@@ -115,7 +121,11 @@ export function locksOf({ node, opaque }: Statement, world: World): Lock[] {
     const { renameType, relation, relationType } = node.RenameStmt;
     const ofTable =
       renameType === "OBJECT_TABLE" ||
+      renameType === "OBJECT_MATVIEW" ||
       renameType === "OBJECT_TABCONSTRAINT" ||
+      renameType === "OBJECT_TRIGGER" ||
+      renameType === "OBJECT_POLICY" ||
+      renameType === "OBJECT_RULE" ||
       (renameType === "OBJECT_COLUMN" && relationType === "OBJECT_TABLE");
     return ofTable ? lock(relation, "ACCESS EXCLUSIVE") : [];
   }
@@ -191,7 +201,19 @@ function locksOfAlter(node: Node, world: World): Lock[] {
       // The partition itself.
       return [{ mode: "ACCESS EXCLUSIVE", table: world.table(def.PartitionCmd.name) }];
     }
-    const drops = subtype === "AT_DropConstraint" || subtype === "AT_DropColumn";
+    if (def !== undefined && "ATAlterConstraint" in def) {
+      const { conname, alterEnforceability: alters, is_enforced: enforced } = def.ATAlterConstraint;
+      return table.constraints.flatMap((one): Lock[] =>
+        alters === true && enforced === true && one.name === conname && one.references !== null
+          ? [{ mode: "SHARE ROW EXCLUSIVE", table: world.table(one.references) }]
+          : [],
+      );
+    }
+    // Another type drops the column's constraints too, and makes them anew.
+    const drops =
+      subtype === "AT_DropConstraint" ||
+      subtype === "AT_DropColumn" ||
+      subtype === "AT_AlterColumnType";
     if (!drops) return def === undefined ? [] : locksOfReferences(def, world);
     // The triggers that watch the other end of a foreign key go with it.
     return table.constraints.flatMap((one): Lock[] =>
@@ -234,6 +256,11 @@ function locksOfDrop(node: Node, world: World): Lock[] {
           references === null ? [] : [exclusive(world.table(references))],
         ),
       ]);
+    case "OBJECT_MATVIEW":
+      return words.flatMap((one) => {
+        const name = relationOfWords(one);
+        return name === null ? [] : [exclusive(world.table(name))];
+      });
     case "OBJECT_INDEX":
       return words.flatMap((one): Lock[] => {
         const name = relationOfWords(one);

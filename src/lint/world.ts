@@ -48,6 +48,8 @@ export interface Table {
   readonly columns: ReadonlyMap<string, Column>;
   readonly constraints: readonly TableConstraint[];
   readonly indexes: ReadonlyMap<string, readonly string[]>;
+  /** The indexes with an expression or a condition, and all the columns that each reads. */
+  readonly computedIndexes: ReadonlyMap<string, readonly string[]>;
 }
 
 /** Rows and bytes, roughly. */
@@ -66,10 +68,11 @@ export interface HeldLock {
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
-type State = Omit<Writable<Table>, "columns" | "constraints" | "indexes"> & {
+type State = Omit<Writable<Table>, "columns" | "constraints" | "indexes" | "computedIndexes"> & {
   columns: Map<string, Column>;
   constraints: TableConstraint[];
   indexes: Map<string, readonly string[]>;
+  computedIndexes: Map<string, readonly string[]>;
 };
 
 const unknownSize: Size = { rows: null, atMost: false, bytes: null };
@@ -141,12 +144,11 @@ export class World {
     return schema === null && builtInTypes.has(name) ? false : null;
   }
 
-  /** What the values of a domain without a constraint are: those of its base type. */
+  /** What the values of a domain are: those of its base type. */
   baseOf(type: SqlType): SqlType {
     const [facts, ...others] =
       this.catalog?.types.filter(({ name, kind }) => name === type.name && kind === "d") ?? [];
-    if (facts === undefined || others.length > 0 || facts.constrained || facts.base === null)
-      return type;
+    if (facts === undefined || others.length > 0 || facts.base === null) return type;
     return { ...type, name: facts.base, schema: null };
   }
 
@@ -189,13 +191,15 @@ export class World {
         table.complete = false;
       });
     } else if ("IndexStmt" in node) {
-      const { idxname, relation, indexParams = [] } = node.IndexStmt;
+      const { idxname, relation, indexParams = [], whereClause } = node.IndexStmt;
       if (relation === undefined || idxname === undefined) return;
       const table = this.#resolve(nameOf(relation));
       const columns = indexParams.flatMap((one) =>
         "IndexElem" in one && one.IndexElem.name !== undefined ? [one.IndexElem.name] : [],
       );
       table.indexes.set(idxname, columns);
+      if (whereClause !== undefined || columns.length < indexParams.length)
+        table.computedIndexes.set(idxname, findColumns([indexParams, whereClause]));
       const key = keyOf({ schema: table.name.schema, name: idxname });
       this.#indexTables.set(key, table.key);
       this.#dropped.delete(key);
@@ -212,7 +216,8 @@ export class World {
         if (column !== undefined) table.columns.set(newname, { ...column, name: newname });
         const renamed = (names: readonly string[]) =>
           names.map((name) => (name === subname ? newname : name));
-        for (const [name, columns] of table.indexes) table.indexes.set(name, renamed(columns));
+        for (const indexes of [table.indexes, table.computedIndexes])
+          for (const [name, columns] of indexes) indexes.set(name, renamed(columns));
         table.constraints = table.constraints.map((one) => ({
           ...one,
           columns: renamed(one.columns),
@@ -321,6 +326,7 @@ export class World {
       columns: new Map(),
       constraints: [],
       indexes: new Map(),
+      computedIndexes: new Map(),
     };
     this.#tables.set(key, table);
     return table;
@@ -350,6 +356,7 @@ export class World {
       columns: new Map(),
       constraints: [],
       indexes: new Map(),
+      computedIndexes: new Map(),
     };
     fill(table);
     this.#tables.set(key, table);
@@ -446,6 +453,9 @@ export class World {
       ),
       constraints: [],
       indexes: new Map(facts.indexes.map(({ name, columns }) => [name, columns])),
+      computedIndexes: new Map(
+        facts.indexes.flatMap(({ name, reads }) => (reads === null ? [] : [[name, reads]])),
+      ),
     };
     for (const { name, kind, valid, columns, references, definition } of facts.constraints) {
       if (definition === null && kind === "c") table.complete = false;
@@ -548,6 +558,16 @@ function addConstraint(table: State, constraint: Constraint, ofColumn?: string):
     columns,
     references: kind === "foreign" ? relationOf(constraint.pktable) : null,
     expression: kind === "check" ? (expression ?? null) : null,
+  });
+}
+
+/** The columns that an index reads: its keys, and what its expressions and its condition name. */
+function findColumns(tree: unknown): string[] {
+  if (typeof tree !== "object" || tree === null) return [];
+  return Object.entries(tree).flatMap(([key, inner]): string[] => {
+    if (key === "ColumnRef") return wordsOf((inner as { fields?: Node[] }).fields).slice(-1);
+    const { name } = key === "IndexElem" ? (inner as { name?: string }) : {};
+    return [...(name === undefined ? [] : [name]), ...findColumns(inner)];
   });
 }
 

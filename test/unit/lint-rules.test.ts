@@ -75,6 +75,8 @@ const examples: Readonly<Record<string, { unsafe: readonly string[]; safe: reado
       "ALTER TABLE posts ALTER COLUMN price TYPE numeric(10,3)",
       "ALTER TABLE posts ALTER COLUMN title TYPE text USING upper(title)",
       "ALTER TABLE posts ALTER COLUMN at TYPE timestamptz",
+      "CREATE INDEX CONCURRENTLY e ON posts (lower(title)); ALTER TABLE posts ALTER COLUMN title TYPE text",
+      "CREATE INDEX CONCURRENTLY e ON posts (id) WHERE title <> ''; ALTER TABLE posts ALTER COLUMN title TYPE text",
     ],
     safe: [
       "ALTER TABLE posts ALTER COLUMN title TYPE varchar(200)",
@@ -86,7 +88,10 @@ const examples: Readonly<Record<string, { unsafe: readonly string[]; safe: reado
     ],
   },
   "add-foreign-key": {
-    unsafe: ["ALTER TABLE posts ADD CONSTRAINT f FOREIGN KEY (word_count) REFERENCES users (id)"],
+    unsafe: [
+      "ALTER TABLE posts ADD CONSTRAINT f FOREIGN KEY (word_count) REFERENCES users (id)",
+      "ALTER TABLE posts ALTER CONSTRAINT f ENFORCED",
+    ],
     safe: [
       "ALTER TABLE posts ADD CONSTRAINT f FOREIGN KEY (word_count) REFERENCES users (id) NOT VALID",
       "CREATE TABLE t (id int); ALTER TABLE t ADD FOREIGN KEY (id) REFERENCES users (id)",

@@ -54,7 +54,11 @@ export function catalogOf(
         definition: null,
         ...one,
       })),
-      indexes: Object.entries(indexes).map(([index, columns]) => ({ name: index, columns })),
+      indexes: Object.entries(indexes).map(([index, columns]) => ({
+        name: index,
+        columns,
+        reads: null,
+      })),
     };
     const own = Object.keys(indexes).map((index): RelationFacts => ({
       ...table,

@@ -450,17 +450,28 @@ const changeType = commandRule(
     if (severity === null || to === null) return [];
     const from = target.table.columns.get(name)?.type ?? null;
     const { world } = context;
-    const change = compareTypes(from === null ? null : world.baseOf(from), world.baseOf(to), world);
+    const change = compareTypes(
+      from === null ? null : world.baseOf(from),
+      world.isConstrainedDomain(to) === true ? to : world.baseOf(to),
+      world,
+    );
     const converts = !isPlainConversion(def.ColumnDef.raw_default, name, to);
-    const indexes = [...target.table.indexes].filter(([, columns]) => columns.includes(name));
+    // Another type has other operators, another collation another order; a longer varchar has neither, nor has text. What
+    // an index computes is computed anew in any case.
+    const collated = def.ColumnDef.collClause !== undefined;
+    const sorted = collated || (from !== null && !sameOperators(from, to));
+    const { indexes: every, computedIndexes } = target.table;
+    const rebuilt = [...(sorted ? every : []), ...computedIndexes].flatMap(([index, columns]) =>
+      columns.includes(name) ? [quoteName(index)] : [],
+    );
     const checked = target.table.constraints.some(
       (one) => one.kind === "check" && one.columns.includes(name),
     );
     const quoted = quoteName(name);
     const common = { severity, object: objectOf(target, name), unknown: [] as string[] };
     const sizes = `${from === null ? "another type" : formatType(from)} to ${formatType(to)}`;
-    if (change === "same" && !converts) return [];
-    if (change === "free" && !converts) {
+    if (change === "same" && !collated && !converts) return [];
+    if ((change === "free" || change === "same") && !converts) {
       if (checked) {
         return [
           {
@@ -473,10 +484,8 @@ const changeType = commandRule(
           },
         ];
       }
-      // Another type has other operators; a longer varchar has not, nor has text.
-      const rebuilt = from !== null && !sameOperators(from, to) && indexes.length > 0;
-      if (!rebuilt) return [];
-      const names = indexes.map(([index]) => quoteName(index)).join(", ");
+      if (rebuilt.length === 0) return [];
+      const names = [...new Set(rebuilt)].join(", ");
       return [
         {
           ...common,
@@ -539,6 +548,13 @@ function isPlainConversion(using: ColumnDef["raw_default"], column: string, to: 
 /** Families in which a longer one takes over a shorter one's values as they are. */
 const lengths = new Set(["varchar", "varbit", "time", "timetz", "timestamp", "timestamptz"]);
 
+/** The names of the zone that has no offset and never had another; `+00` is shown as the last of them. */
+function isAlwaysUtc(timeZone: string): boolean {
+  return /^(?:(?:Etc\/)?(?:UTC|UCT|Universal|Zulu|Greenwich|GMT(?:[+-]?0)?)|<\+00>-00)$/i.test(
+    timeZone,
+  );
+}
+
 /** What becomes of the values that are there: nothing, or each of them is written anew. */
 function compareTypes(
   from: SqlType | null,
@@ -554,7 +570,7 @@ function compareTypes(
   if (from.name !== to.name && stamps.includes(from.name) && stamps.includes(to.name)) {
     if ((before ?? 6) > (after ?? 6)) return "rewrite";
     if (world.timeZone === null) return "unknown";
-    return ["UTC", "Etc/UTC", "GMT", "Zulu"].includes(world.timeZone) ? "free" : "rewrite";
+    return isAlwaysUtc(world.timeZone) ? "free" : "rewrite";
   }
   if (from.name === "varchar" && to.name === "text") return "free";
   if (from.name === "text" && to.name === "varchar")

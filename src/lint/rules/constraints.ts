@@ -54,7 +54,7 @@ const actions: Readonly<Record<string, string>> = {
   d: "SET DEFAULT",
 };
 
-const addForeignKey = constraintRule(
+const newForeignKey = constraintRule(
   "add-foreign-key",
   "ADD FOREIGN KEY looks up every row while both tables are locked against writes",
   ["CONSTR_FOREIGN"],
@@ -108,6 +108,40 @@ const addForeignKey = constraintRule(
     ];
   },
 );
+
+/** Since PostgreSQL 18, of one that was NOT ENFORCED. */
+const enforcedForeignKey = commandRule(
+  newForeignKey.id,
+  newForeignKey.about,
+  (context, target, { subtype, def }) => {
+    if (subtype !== "AT_AlterConstraint" || def === undefined || !("ATAlterConstraint" in def))
+      return [];
+    const {
+      conname = "",
+      alterEnforceability: alters,
+      is_enforced: enforced,
+    } = def.ATAlterConstraint;
+    const severity = severityOf(context, target.table);
+    if (alters !== true || enforced !== true || severity === null) return [];
+    return [
+      {
+        severity,
+        object: target.sql,
+        message: `ALTER CONSTRAINT ${quoteName(conname)} ENFORCED looks up every row of ${target.sql}`,
+        work: { kind: "scan", table: target.table },
+        advice:
+          "drop it, add it NOT VALID instead, and validate it in the next revision: that reads the rows while others read and write",
+        safe: [],
+        unknown: [],
+      },
+    ];
+  },
+);
+
+const addForeignKey: Rule = {
+  ...newForeignKey,
+  check: (context) => [...newForeignKey.check(context), ...enforcedForeignKey.check(context)],
+};
 
 const addCheck = constraintRule(
   "add-check",
