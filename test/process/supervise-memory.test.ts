@@ -40,7 +40,7 @@ describe.for(Object.entries(ways))("after %s", ([name, words]) => {
   });
 
   // The executable takes no options for Node.
-  test.skipIf(executable !== undefined)("neither pg nor execa is loaded", async () => {
+  test.skipIf(executable !== undefined)("neither pg nor execa nor pino is loaded", async () => {
     const folder = mkdtempSync(join(tmpdir(), "entrypoint-heap-"));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     const node = [process.execPath, "--heapsnapshot-signal=SIGUSR2", `--diagnostic-dir=${folder}`];
@@ -50,7 +50,7 @@ describe.for(Object.entries(ways))("after %s", ([name, words]) => {
   });
 });
 
-test("a boot that waits has pg loaded", async () => {
+test("a boot that waits has pg and pino loaded", async () => {
   const folder = mkdtempSync(join(tmpdir(), "entrypoint-heap-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const node = [process.execPath, "--heapsnapshot-signal=SIGUSR2", `--diagnostic-dir=${folder}`];
@@ -58,7 +58,7 @@ test("a boot that waits has pg loaded", async () => {
     env: { DATABASE_URL: "postgresql://127.0.0.1:1/nobody" },
   });
   await started.printed("waiting");
-  expect(await findLoaded(started, folder)).toEqual(["_handleReadyForQuery"]);
+  expect(await findLoaded(started, folder)).toEqual(["_handleReadyForQuery", "pino.setLevel"]);
 });
 
 function start(words: readonly string[]) {
@@ -69,7 +69,7 @@ function readPrivateMemory(pid: number): number {
   return Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
 }
 
-/** Of names that pg and execa alone have, those that a function or an object of the heap has. */
+/** Of names that pg, execa and pino alone have, those that a function or an object of the heap has. */
 async function findLoaded(
   started: { kill(signal: NodeJS.Signals): void },
   folder: string,
@@ -86,5 +86,7 @@ async function findLoaded(
   };
   await expect.poll(read, { timeout: 30_000, interval: 200 }).not.toBeNull();
   const strings = new Set(read()?.strings);
-  return ["_handleReadyForQuery", "forceKillAfterDelay"].filter((name) => strings.has(name));
+  return ["_handleReadyForQuery", "forceKillAfterDelay", "pino.setLevel"].filter((name) =>
+    strings.has(name),
+  );
 }
