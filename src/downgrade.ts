@@ -217,11 +217,9 @@ async function carryOut(
   const progress = rows === null ? null : describeUndone(graph, on.plan, rows);
   const details = { from, undone, to, current: rows };
   if (failure !== null) {
-    const { code, message, hint, cause } = failure;
-    throw new Failure(code, `${message}${progress === null ? "" : `: ${progress}`}`, {
-      ...(hint === undefined ? {} : { hint }),
-      cause,
-      details: { ...failure.details, ...details },
+    throw failure.with({
+      message: `${failure.message}${progress === null ? "" : `: ${progress}`}`,
+      details,
     });
   }
   signals.stop.throwIfAborted();

@@ -48,6 +48,21 @@ export class Failure extends Error {
     this.hint = options.hint;
     this.details = options.details ?? {};
   }
+
+  /** The same failure, said in other words or with another cure; `details` are added to its own. */
+  with(other: {
+    code?: FailureCode;
+    message?: string;
+    hint?: string;
+    details?: Record<string, unknown>;
+  }): Failure {
+    const hint = other.hint ?? this.hint;
+    return new Failure(other.code ?? this.code, other.message ?? this.message, {
+      ...(hint === undefined ? {} : { hint }),
+      cause: this.cause,
+      details: { ...this.details, ...other.details },
+    });
+  }
 }
 
 /** The boot was told to stop by a signal before the app was started. */

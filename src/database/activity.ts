@@ -2,7 +2,7 @@
 // builds. Reading only. Queries hold no parameters, for the reason given in blockers.ts.
 
 import type pg from "pg";
-import { blockersQuery, describeSession, waitingMigration, type Session } from "./blockers.ts";
+import { blockersQuery, describeStatement, waitingMigration, type Session } from "./blockers.ts";
 
 /** An index that is being built in this database, by whomever. */
 interface IndexBuild {
@@ -51,10 +51,7 @@ export function describeActivity({ blockers, builds }: Activity): string {
     const name = index === null ? "an index" : `the index ${index}`;
     return `pid ${pid} builds ${name} on ${table}: ${phase}${percent === null ? "" : `, ${percent} %`}`;
   });
-  if (blockers.length > 0) parts.unshift(`it is blocked by ${describeBlockers(blockers)}`);
+  if (blockers.length > 0)
+    parts.unshift(`it is blocked by ${blockers.map(describeStatement).join(", and by ")}`);
   return parts.join("; ");
-}
-
-function describeBlockers(blockers: readonly Session[]): string {
-  return blockers.map((one) => `${describeSession(one)}: ${one.query}`).join(", and by ");
 }

@@ -117,3 +117,8 @@ export function describeSession(session: Session): string {
   const application = session.application === "" ? "no application name" : session.application;
   return `pid ${session.pid} (${application}, user ${session.user}, from ${from}, for ${session.forSeconds} s)`;
 }
+
+/** The same with what it does: `pid 4242 (…): select 1` */
+export function describeStatement(session: Session): string {
+  return `${describeSession(session)}: ${session.query}`;
+}

@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { findActivity } from "../database/activity.ts";
-import { describeSession, type Session } from "../database/blockers.ts";
+import { describeStatement, type Session } from "../database/blockers.ts";
 import { jitter, type Connection } from "../database/connect.ts";
 import { findInvalidIndexes, type InvalidIndex } from "../database/health.ts";
 import { planHandover, withLockTimeout, type Handover } from "../database/lock-timeout.ts";
@@ -242,8 +242,7 @@ function rowsOf(state: State): string | null {
 
 function describeBlockers(blockers: readonly Session[]): string {
   if (blockers.length === 0) return "who was in the way could not be seen";
-  const sessions = blockers.map((one) => `${describeSession(one)}: ${one.query}`);
-  return `in the way was ${sessions.join("; ")}`;
+  return `in the way was ${blockers.map(describeStatement).join("; ")}`;
 }
 
 function cureFor([blocker]: readonly Session[]): string {
@@ -265,9 +264,6 @@ function explain(
   code: FailureCode,
   more: { why: string; hint: string; details: Record<string, unknown> },
 ): Failure {
-  return new Failure(code, `${failure.message}: ${more.why}`, {
-    hint: more.hint,
-    cause: failure,
-    details: { ...failure.details, ...more.details },
-  });
+  const { why, hint, details } = more;
+  return failure.with({ code, message: `${failure.message}: ${why}`, hint, details });
 }

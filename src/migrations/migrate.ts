@@ -60,11 +60,9 @@ export async function migrateAndVerify(
   const after = await inspectAfresh(context, on.history, on.address, failure);
   const progress = describeProgress(on.before, after);
   if (failure !== null) {
-    const { code, message, hint, cause, details } = failure;
-    throw new Failure(code, `${message}${progress === null ? "" : `: ${progress}`}`, {
-      ...(hint === undefined ? {} : { hint }),
-      cause,
-      details: { ...details, ...stateDetails(after) },
+    throw failure.with({
+      message: `${failure.message}${progress === null ? "" : `: ${progress}`}`,
+      details: stateDetails(after),
     });
   }
   signals.stop.throwIfAborted();
@@ -111,12 +109,7 @@ export async function runReporting(
     const activity = reporter.last();
     if (error.code !== "migration-timeout" || activity === "") return error;
     if ("blockers" in error.details) return error;
-    const { code, message, hint, cause, details } = error;
-    return new Failure(code, `${message}; when last looked at, ${activity}`, {
-      ...(hint === undefined ? {} : { hint }),
-      cause,
-      details: { ...details },
-    });
+    return error.with({ message: `${error.message}; when last looked at, ${activity}` });
   } finally {
     await reporter.stop();
   }

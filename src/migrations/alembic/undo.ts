@@ -36,13 +36,10 @@ export function planDowngrade(
   if (state.state === "cannot-tell") throw new Failure("cannot-tell", state.reason);
   const plan = decide({ onAhead: "abort", alwaysMigrate: false, migrate: null }, state, table);
   if (plan.kind === "fail") {
-    const { code, message, details, hint } = plan.failure;
-    throw new Failure(code, message, {
-      hint:
-        code === "ahead"
-          ? "only an image that has this revision can undo it: run the downgrade with that one"
-          : (hint ?? ""),
-      details: { ...details },
+    const { failure } = plan;
+    if (failure.code !== "ahead") throw failure;
+    throw failure.with({
+      hint: "only an image that has this revision can undo it: run the downgrade with that one",
     });
   }
   const applied = identify(graph, rows);
