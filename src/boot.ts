@@ -19,23 +19,21 @@ import { unlessStopped } from "./process/signals.ts";
 import {
   describePlan,
   explainDatabaseError,
-  findDatabase,
   openConnection,
+  readAndConnect,
   readMigrations,
 } from "./survey.ts";
 
 /** Resolves once the application may be started (or, with --dry-run, with false). */
 export async function boot(context: Context): Promise<boolean> {
   const { settings, log, signals } = context;
-  const early = connectEarly(context);
-  // What has been sent by now is under way while the files are read.
-  await new Promise((proceed) => setImmediate(proceed));
-  const history =
-    settings.migrate === null ? null : await readMigrations(context, settings.migrate);
-  const address = findDatabase(context, history);
-
   // 1. wait
-  const connection = await (early ?? (address === null ? null : openConnection(context, address)));
+  const { migrate: words } = settings;
+  const { history, address, connection } = await readAndConnect(
+    context,
+    async () => (words === null ? null : readMigrations(context, words)),
+    (to) => openConnection(context, to),
+  );
   try {
     // 2. inspect, without a lock
     const first = await unlessStopped(signals.stop, inspectNow(history, connection));
@@ -64,16 +62,6 @@ export async function boot(context: Context): Promise<boolean> {
 
   announceStart(context);
   return true;
-}
-
-/** The server takes a while to answer: it may do so while the files are read, unless these have to say where it is. */
-function connectEarly(context: Context): Promise<Connection> | null {
-  const { database } = context.settings;
-  if (database?.kind !== "address") return null;
-  const connecting = openConnection(context, database.address);
-  // What the files say against the boot comes first.
-  connecting.catch(() => undefined);
-  return connecting;
 }
 
 /** Step 7, start: the lock is released and every connection closed. */

@@ -2,7 +2,6 @@
 // in review; `--lint error` refuses them at boot, before anything runs.
 // Guarantees: only the catalog is read; what could not be had is not taken for safe.
 
-import { isatty } from "node:tty";
 import { connectAtOnce } from "./database/connect.ts";
 import type { DatabaseAddress } from "./database/url.ts";
 import { exitCodes, Failure } from "./exit-codes.ts";
@@ -12,7 +11,7 @@ import { formatGithub, formatJson, formatSarif } from "./lint/machine-formats.ts
 import { refusals, reportOn, selectStatements, type Report } from "./lint/report.ts";
 import { askSql, readSqlFile, targetWord, type Source } from "./lint/source.ts";
 import { readRevisions, readScript } from "./lint/statements.ts";
-import { printResult } from "./log.ts";
+import { hasColours, printResult } from "./log.ts";
 import { askState } from "./migrations/alembic/ask.ts";
 import type { Graph } from "./migrations/alembic/graph.ts";
 import { inspect, type History } from "./migrations/alembic/inspect.ts";
@@ -207,9 +206,7 @@ function format({ settings }: Context, report: Report): string {
       return formatGithub(report, root);
     case "sarif":
       return formatSarif(report, root);
-    case "text": {
-      const coloured = isatty(1) && !env["NO_COLOR"] && env["TERM"] !== "dumb";
-      return formatText(report, cwd, coloured);
-    }
+    case "text":
+      return formatText(report, cwd, hasColours(env));
   }
 }

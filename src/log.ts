@@ -4,6 +4,7 @@
 
 import { closeSync, constants, openSync, statSync, writeSync } from "node:fs";
 import { isatty } from "node:tty";
+import type { Environment } from "./environment.ts";
 
 export const logFormats = ["json", "pretty", "auto"] as const;
 export type LogFormat = (typeof logFormats)[number];
@@ -85,6 +86,11 @@ function formatForPeople(line: Record<string, unknown>, message: string): string
   if (hint !== undefined) text.push(`  cure: ${hint}`);
   if (err?.stack !== undefined) text.push(err.stack);
   return text.join("\n");
+}
+
+/** Whether a result on standard output is to be coloured. */
+export function hasColours(env: Environment): boolean {
+  return isatty(1) && !env["NO_COLOR"] && env["TERM"] !== "dumb";
 }
 
 /** For a result that was asked for: help, a dry run. */

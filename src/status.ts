@@ -2,17 +2,15 @@
 // Guarantees: no lock is taken, nothing is written, nothing is waited for; Python is started only where the files
 // alone leave doubt, and the answer says so.
 
-import { isatty } from "node:tty";
 import { quote } from "shlex";
 import { listBackfills, type KnownBackfill } from "./backfill/checkpoint.ts";
 import { formatCount, describeSeconds, percentOf } from "./backfill/progress.ts";
 import { describeSession, type Session } from "./database/blockers.ts";
-import { connectAtOnce, type Connection } from "./database/connect.ts";
+import { connectAtOnce, isOutOfTime, type Connection } from "./database/connect.ts";
 import { readHealth, type Health, type InvalidIndex } from "./database/health.ts";
-import type { DatabaseAddress } from "./database/url.ts";
 import { readVersionRows, type VersionRows } from "./database/version-rows.ts";
 import { exitCodes } from "./exit-codes.ts";
-import { printResult } from "./log.ts";
+import { hasColours, printResult } from "./log.ts";
 import { askState } from "./migrations/alembic/ask.ts";
 import { resolveState, type Graph } from "./migrations/alembic/graph.ts";
 import type { History } from "./migrations/alembic/inspect.ts";
@@ -22,7 +20,7 @@ import { stampCommand } from "./migrations/cures.ts";
 import type { Context } from "./migrations/migrate.ts";
 import type { State } from "./migrations/state.ts";
 import type { Settings } from "./settings.ts";
-import { askOnce, findDatabase, readMigrations } from "./survey.ts";
+import { askOnce, readAndConnect, readMigrations } from "./survey.ts";
 
 /** What --json prints. */
 export interface Status {
@@ -70,25 +68,20 @@ const connectTimeoutMs = 2_000;
 export async function printStatus(context: Context): Promise<number> {
   const { settings } = context;
   const status = await readStatus(context);
-  const colours = isatty(1) && !settings.env["NO_COLOR"] && settings.env["TERM"] !== "dumb";
-  printResult(settings.json ? JSON.stringify(status) : formatStatus(status, colours));
+  printResult(
+    settings.json ? JSON.stringify(status) : formatStatus(status, hasColours(settings.env)),
+  );
   return codes[status.state];
 }
 
 async function readStatus(context: Context): Promise<Status> {
   const { settings, signals, log } = context;
-  const { database } = settings;
-  const open = (address: DatabaseAddress) =>
-    connectAtOnce(address, { timeoutMs: connectTimeoutMs, stop: signals.stop });
-  // The server answers while the files are read, unless these have to say where it is.
-  const early = database?.kind === "address" ? open(database.address) : null;
-  early?.catch(() => undefined);
-  // The files are read without a pause: only what has been sent by now is under way meanwhile.
-  await new Promise((proceed) => setImmediate(proceed));
-  const history = await readMigrations(context, settings.migrate ?? []);
-  const address = findDatabase(context, history);
+  const { history, connection } = await readAndConnect(
+    context,
+    () => readMigrations(context, settings.migrate ?? []),
+    (address) => connectAtOnce(address, { timeoutMs: connectTimeoutMs, stop: signals.stop }),
+  );
   const of = { settings, history };
-  const connection = await (early ?? (address === null ? null : open(address)));
   const facts =
     connection === null
       ? null
@@ -145,8 +138,7 @@ interface Facts {
 async function readFacts({ versionTable }: History, connection: Connection): Promise<Facts> {
   const health = await readHealth(connection, versionTable.name);
   const rows = await readVersionRows(connection.client, versionTable).catch((error: unknown) => {
-    // lock_not_available, query_canceled
-    if (["55P03", "57014"].includes((error as { code?: string }).code ?? "")) return null;
+    if (isOutOfTime(error)) return null;
     throw error;
   });
   const backfills = health.backfills ? await listBackfills(connection.client) : [];

@@ -1,6 +1,7 @@
 // Steps 1 and 2 as every command takes them that looks at the database: what the files say, where the database is,
 // a connection to it, and what --dry-run tells of all that. Nothing is written, and nothing is locked.
 
+import { setImmediate } from "node:timers/promises";
 import pg from "pg";
 import { waitForDatabase, type Connection } from "./database/connect.ts";
 import { BadUrl, describeAddress, parseDatabaseUrl, type DatabaseAddress } from "./database/url.ts";
@@ -65,6 +66,30 @@ export function findDatabase(
     }
   }
   return settings.fallbackDatabase;
+}
+
+/**
+ * `read`s the files while the server answers, unless these have to say where it is; `open` connects. The files are read with
+ * few pauses: what has been sent by then is under way meanwhile.
+ */
+export async function readAndConnect<H extends History | null>(
+  context: Context,
+  read: () => Promise<H>,
+  open: (address: DatabaseAddress) => Promise<Connection>,
+): Promise<{
+  history: H;
+  address: DatabaseAddress | null;
+  connection: Connection | null;
+}> {
+  const { database } = context.settings;
+  const early = database?.kind === "address" ? open(database.address) : null;
+  // What the files say against it comes first.
+  early?.catch(() => undefined);
+  await setImmediate();
+  const history = await read();
+  const address = findDatabase(context, history);
+  const connection = await (early ?? (address === null ? null : open(address)));
+  return { history, address, connection };
 }
 
 /** Step 1. */

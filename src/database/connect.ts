@@ -377,6 +377,11 @@ export function classify(error: unknown): "passing" | "refused" {
   return passing ? "passing" : "refused";
 }
 
+/** A statement has not got its lock in time, or has taken too long: lock_not_available, query_canceled. */
+export function isOutOfTime(error: unknown): boolean {
+  return ["55P03", "57014"].includes((error as { code?: string }).code ?? "");
+}
+
 function sqlState(error: unknown): string | null {
   const { code, severity } = error as { code?: unknown; severity?: unknown };
   return typeof code === "string" && (severity !== undefined || /^57P03$/.test(code)) ? code : null;

@@ -3,6 +3,7 @@
 
 import type { Node } from "libpg-query";
 import type pg from "pg";
+import { isOutOfTime } from "../database/connect.ts";
 import type { Statement } from "./statements.ts";
 import { wordsOf } from "./sql.ts";
 
@@ -148,8 +149,7 @@ export async function readCatalog(client: pg.Client, names: Names): Promise<Cata
   try {
     return await read(true);
   } catch (error) {
-    // lock_not_available, query_canceled
-    if (!["55P03", "57014"].includes((error as { code?: string }).code ?? "")) throw error;
+    if (!isOutOfTime(error)) throw error;
     return read(false);
   }
 }
