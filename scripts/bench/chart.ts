@@ -2,6 +2,7 @@
 // dark as the reader's system is, so that it can be read on any page.
 
 import type { Summary } from "./measure.ts";
+import { escape, round } from "./svg.ts";
 
 const width = 760;
 const lineHeight = 20;
@@ -125,12 +126,4 @@ function place(marks: readonly number[], from: number, to: number): (value: numb
 
 function format(value: number): string {
   return value.toLocaleString("en", { maximumSignificantDigits: value < 1_000 ? 3 : 4 });
-}
-
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
-}
-
-function escape(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }

@@ -1,5 +1,7 @@
 // A chart as SVG, by hand: lines over time, with a logarithmic scale, readable on a light and on a dark page.
 
+import { escape, round } from "./svg.ts";
+
 interface Line {
   readonly name: string;
   readonly points: readonly { readonly x: number; readonly y: number }[];
@@ -65,12 +67,4 @@ export function drawLineChart(chart: Chart): string {
     "</svg>",
     "",
   ].join("\n");
-}
-
-function round(place: number): number {
-  return Math.round(place * 10) / 10;
-}
-
-function escape(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 }
