@@ -5,14 +5,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { expect, test } from "vitest";
+import type { Place } from "./alembic.ts";
 import { plainEnvironment, runEntrypoint } from "./entrypoint.ts";
 import { connectClient, createTestDatabase } from "./postgres.ts";
 import { createProject, histories, type RevisionFile } from "./project.ts";
-
-interface Place {
-  readonly cwd: string;
-  readonly env: Readonly<Record<string, string>>;
-}
 
 const migrate = ["--migrate", "alembic -c other.ini upgrade head"];
 

@@ -3,16 +3,10 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { execa } from "execa";
 import type { Client } from "pg";
 import { describe, expect, test } from "vitest";
-import {
-  migrationLockKey,
-  plainEnvironment,
-  python,
-  runEntrypoint,
-  startEntrypoint,
-} from "./entrypoint.ts";
+import { alembic, type Place } from "./alembic.ts";
+import { migrationLockKey, runEntrypoint, startEntrypoint } from "./entrypoint.ts";
 import { connectClient, createTestDatabase } from "./postgres.ts";
 import {
   addComputedRevision,
@@ -24,11 +18,6 @@ import {
   type RevisionFile,
 } from "./project.ts";
 
-interface Place {
-  readonly cwd: string;
-  readonly env: Readonly<Record<string, string>>;
-}
-
 /** A project, and a database to which real Alembic has applied all of it, or what `targets` say. */
 async function placeOf(
   revisions: readonly RevisionFile[],
@@ -39,12 +28,6 @@ async function placeOf(
   const place = { cwd, env: { DATABASE_URL: await createTestDatabase() } };
   for (const target of targets) await alembic(place, "upgrade", target);
   return place;
-}
-
-async function alembic(place: Place, ...words: string[]): Promise<string> {
-  const env = plainEnvironment(place.env);
-  const options = { cwd: place.cwd, env, extendEnv: false };
-  return (await execa(python, ["-m", "alembic", ...words], options)).stdout;
 }
 
 /** A connection of a role that is not the application's. */

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { rules } from "../../src/lint/rules/table.ts";
-import { catalogOf, findingsOf } from "../unit/lint.ts";
+import { catalogOf, findingsOf, posts } from "../unit/lint.ts";
 import manifest from "./oracles/package.json" with { type: "json" };
 
 const pinned = `squawk-${process.arch}`;
@@ -247,18 +247,7 @@ const differences: readonly Difference[] = [
 ];
 
 const catalog = catalogOf({
-  posts: {
-    columns: [
-      "id int4 not null",
-      "title varchar(80)",
-      "body text",
-      "word_count int4",
-      "price numeric(8,2)",
-      "at timestamp",
-    ],
-    constraints: [{ name: "posts_pkey", kind: "p", columns: ["id"] }],
-    indexes: { posts_pkey: ["id"], posts_at: ["at"] },
-  },
+  posts,
   users: { columns: ["id int4 not null"] },
   tags: { columns: ["id int4"], rows: 10 },
 });

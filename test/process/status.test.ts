@@ -8,6 +8,7 @@ import { execa } from "execa";
 import type { Client } from "pg";
 import { describe, expect, test } from "vitest";
 import type { Status } from "../../src/status.ts";
+import { alembic, type Place } from "./alembic.ts";
 import {
   entrypointCommand,
   migrationLockKey,
@@ -28,20 +29,8 @@ import {
 } from "./project.ts";
 import { greetAsPooler, startProxy } from "./proxy.ts";
 
-interface Place {
-  readonly cwd: string;
-  readonly env: Readonly<Record<string, string>>;
-}
-
 async function placeOf(cwd: string): Promise<Place> {
   return { cwd, env: { DATABASE_URL: await createTestDatabase() } };
-}
-
-/** Real Alembic; its standard output. */
-async function alembic(place: Place, ...words: string[]): Promise<string> {
-  const env = plainEnvironment(place.env);
-  const options = { cwd: place.cwd, env, extendEnv: false };
-  return (await execa(python, ["-m", "alembic", ...words], options)).stdout;
 }
 
 /** The first word of each line. */

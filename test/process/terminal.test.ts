@@ -41,6 +41,19 @@ async function expectShell(terminal: TestTerminal, lastCode?: number): Promise<v
   if (lastCode !== undefined) expect(Number(code)).toBe(lastCode);
 }
 
+/** That the job is stopped for having read in the background, and reads on in the foreground to its end. */
+async function expectReadsOn(terminal: TestTerminal): Promise<void> {
+  terminal.type("jobs -l\n");
+  await terminal.shown(/\[1\]\+ +\d+ Stopped \(tty input\) .*\n> $/);
+  terminal.type("fg\n");
+  await terminal.shown(/supervise.*\n/);
+  terminal.type("line\n");
+  await terminal.shown(/leader: got line\n/);
+  terminal.type(ctrl.d);
+  await terminal.shown(/> $/);
+  await expectShell(terminal, 7);
+}
+
 describe("what is typed", () => {
   test("Ctrl-C reaches the leader and the members of its group once", async () => {
     const terminal = startOnTerminal([...supervise, "--", listener, "INT", "member"]);
@@ -176,15 +189,7 @@ describe("a job of an interactive shell", () => {
     // The notice comes at once.
     terminal.type("set -b; bg\n");
     await terminal.shown(/\n\[1\]\+ +Stopped /);
-    terminal.type("jobs -l\n");
-    await terminal.shown(/\[1\]\+ +\d+ Stopped \(tty input\) .*\n> $/);
-    terminal.type("fg\n");
-    await terminal.shown(/supervise.*\n/);
-    terminal.type("line\n");
-    await terminal.shown(/leader: got line\n/);
-    terminal.type(ctrl.d);
-    await terminal.shown(/> $/);
-    await expectShell(terminal, 7);
+    await expectReadsOn(terminal);
   });
 
   test("in the background from the start does not take the terminal, and gets it by fg", async () => {
@@ -194,15 +199,7 @@ describe("a job of an interactive shell", () => {
     const job = await startJob(terminal, "&");
     expect(job.place).toBe("in the background");
     await terminal.shown(/\n\[1\]\+ +Stopped /);
-    terminal.type("jobs -l\n");
-    await terminal.shown(/\[1\]\+ +\d+ Stopped \(tty input\) .*\n> $/);
-    terminal.type("fg\n");
-    await terminal.shown(/supervise.*\n/);
-    terminal.type("line\n");
-    await terminal.shown(/leader: got line\n/);
-    terminal.type(ctrl.d);
-    await terminal.shown(/> $/);
-    await expectShell(terminal, 7);
+    await expectReadsOn(terminal);
   });
 
   test("that runs in the background gets the terminal when it reads after fg", async () => {

@@ -1,20 +1,8 @@
 // Each rule with what it is against, and with the nearest thing to that which is safe, on a table of a million rows.
 
 import { describe, expect, test } from "vitest";
-import { catalogOf, findingsOf, verdictOf } from "./lint.ts";
+import { catalogOf, findingsOf, posts, verdictOf } from "./lint.ts";
 
-const posts = {
-  columns: [
-    "id int4 not null",
-    "title varchar(80)",
-    "body text",
-    "word_count int4",
-    "price numeric(8,2)",
-    "at timestamp",
-  ],
-  constraints: [{ name: "posts_pkey", kind: "p" as const, columns: ["id"] }],
-  indexes: { posts_pkey: ["id"], posts_at: ["at"] },
-};
 const live = catalogOf({ posts, users: { columns: ["id int4 not null"] } });
 
 // For each rule: what it is against, and the nearest thing to it that is safe.

@@ -95,3 +95,17 @@ export function findingsOf(sql: string, catalog: Catalog | null = null): Finding
 export function verdictOf(sql: string, catalog: Catalog | null = null): string[] {
   return findingsOf(sql, catalog).map(({ severity, rule }) => `${severity} ${rule}`);
 }
+
+/** The table that most tests are about. */
+export const posts = {
+  columns: [
+    "id int4 not null",
+    "title varchar(80)",
+    "body text",
+    "word_count int4",
+    "price numeric(8,2)",
+    "at timestamp",
+  ],
+  constraints: [{ name: "posts_pkey", kind: "p" as const, columns: ["id"] }],
+  indexes: { posts_pkey: ["id"], posts_at: ["at"] },
+};
