@@ -15,6 +15,9 @@ import type { Libc } from "./libc.ts";
 
 const { SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU } = constants.signals;
 
+/** The kernel picks the thread that handles a SIGCONT, and on a busy machine that one may run later than ours does. */
+const continueMs = 50;
+
 export interface Terminal {
   /**
    * What a spawn puts its child in the foreground of; null where the child is to be in the background until it
@@ -41,6 +44,7 @@ export function findTerminal(libc: Libc): Terminal | null {
   let found = libc.getTerminalState(descriptor);
   let left: Uint8Array | null = null;
   let suspendedBy: number | null = null;
+  let refusal: NodeJS.Timeout | undefined;
 
   const foreground = (): number => libc.getForegroundGroup(descriptor);
   const startsInForeground = foreground() === ours && !isInPipeline();
@@ -86,9 +90,10 @@ export function findTerminal(libc: Libc): Terminal | null {
       take();
       suspendedBy = signal;
       libc.stopGroup(wantsTerminal ? signal : SIGTSTP);
-      // Back again: by a SIGCONT, which libuv hands over in the next turn of its loop; or the kernel has refused to stop
-      // a group that nobody could resume.
-      setImmediate(() => setImmediate(refuse));
+      // Back again: by a SIGCONT, which comes to `continued`; or the kernel has refused to stop a group that nobody could
+      // resume.
+      clearTimeout(refusal);
+      refusal = setTimeout(refuse, continueMs);
     },
     continued() {
       if (suspendedBy !== null) {
