@@ -2,6 +2,8 @@
 // tokens are searched for whatever could make the ordinary reading of files and version table wrong.
 // Guarantees: unless a hazard is named, it migrates once, from the configured folders, with this version table.
 
+import { isAscii } from "node:buffer";
+
 import { type Literal, findAtTop, readArguments, readLiteral, splitAt } from "./literals.ts";
 import { decodeSource, type Line, type Token, tokenise } from "./tokens.ts";
 
@@ -44,14 +46,17 @@ export function readEnvironment(
   const tokens = tokenise(decoded.text, { skipFunctions: false });
   if (tokens.kind === "unreadable") return { kind: "cannot-tell", reason: tokens.reason };
   const lines = tokens.lines.filter((line) => !isDocstring(line));
+  // What is not in the whole need not be looked for in each token: in a string as it stands, in a name as Python compares it.
+  const { text } = decoded;
+  const whole = isAscii(source) ? text : `${text}\n${text.normalize("NFKC")}`;
   const blocks = nestBlocks(lines);
   const contexts = findContextNames(lines);
-  const table = readVersionTable(lines, contexts, options.flask);
+  const table = readVersionTable(lines, contexts, { whole, flask: options.flask });
   return {
     kind: "known",
     environment: {
       ...table,
-      ...findFolderHazards(lines),
+      ...(folderWords.test(whole) ? findFolderHazards(lines) : noFolderHazard),
       flowHazard: findFlowHazard(lines, blocks, contexts),
       readsXArguments: lines.some((line) =>
         line.tokens.some((token) => token.text === "get_x_argument"),
@@ -141,6 +146,15 @@ function isContextCall(
     : contexts.has(owner);
 }
 
+const flowWords = new Set([
+  "configure",
+  "run_migrations",
+  "EnvironmentContext",
+  "command",
+  "exec",
+  "eval",
+]);
+
 function findFlowHazard(
   lines: readonly Line[],
   blocks: readonly Block[],
@@ -148,8 +162,9 @@ function findFlowHazard(
 ): string | null {
   const imported = findImportedNames(lines);
   for (const { tokens, number } of lines) {
-    for (const [index, token] of tokens.entries()) {
-      if (token.kind !== "name") continue;
+    for (let index = 0; index < tokens.length; index += 1) {
+      const token = tokens[index] as Token;
+      if (!flowWords.has(token.text) || token.kind !== "name") continue;
       const next = tokens[index + 1]?.text;
       const attribute = tokens[index - 1]?.text === ".";
       const where = `env.py, line ${number}`;
@@ -259,7 +274,8 @@ function countRuns(
   };
   const countTokens = (tokens: readonly Token[]): number => {
     let count = 0;
-    for (const [index, token] of tokens.entries()) {
+    for (let index = 0; index < tokens.length; index += 1) {
+      const token = tokens[index] as Token;
       if (token.kind !== "name") continue;
       if (token.text === method && isContextCall(tokens, index, contexts)) count += 1;
       else if (callers.has(token.text) && !isImportedThere(tokens))
@@ -320,6 +336,9 @@ function isImportedThere(tokens: readonly Token[]): boolean {
 
 // ---- where the folders are
 
+const folderWords = /version_locations|_load_revisions|revision_map|_proxy|ScriptDirectory/;
+const noFolderHazard = { folderHazard: null, folderLines: [] } as const;
+
 // `script_location` is no hazard: it has been read when env.py runs.
 function findFolderHazards(
   lines: readonly Line[],
@@ -365,9 +384,10 @@ function unsureTable(reason: string): VersionTableAnswer {
 function readVersionTable(
   lines: readonly Line[],
   contexts: ReadonlySet<string>,
-  flask: boolean,
+  { whole, flask }: { readonly whole: string; readonly flask: boolean },
 ): VersionTableAnswer {
-  const constants = findConstants(lines);
+  const named = tableWords.test(whole);
+  const constants = named ? findConstants(lines) : [];
   const understood = new Set<Token>();
   const calls: (string | null)[][] = [];
   for (const { tokens, number } of lines) {
@@ -399,7 +419,7 @@ function readVersionTable(
         return unsureTable(`env.py, line ${number}: ${splat} may hold a version_table`);
     }
   }
-  for (const { tokens, number } of lines) {
+  for (const { tokens, number } of named || roleWords.test(whole) ? lines : []) {
     for (const token of tokens) {
       if ((token.kind !== "name" && token.kind !== "string") || understood.has(token)) continue;
       const word = tableWords.exec(token.text)?.[0];
@@ -575,10 +595,16 @@ const otherUrls = new Set(
 for (const name of ["get_x_argument", "load_dotenv", "get_engine", "make_url", "URL"])
   otherUrls.add(name);
 
+function isEngineMaker(token: Token | undefined): boolean {
+  return token?.text === "engine_from_config" || token?.text === "async_engine_from_config";
+}
+
 function connectsToIniUrl(lines: readonly Line[]): boolean {
   let engines = 0;
   for (const { tokens } of lines) {
-    for (const [index, token] of tokens.entries()) {
+    for (let index = 0; index < tokens.length; index += 1) {
+      const token = tokens[index] as Token;
+      if (token.kind === "operator" || token.kind === "number") continue;
       if (token.kind === "name" && otherUrls.has(token.text)) return false;
       if (
         token.kind === "string" &&
@@ -590,8 +616,7 @@ function connectsToIniUrl(lines: readonly Line[]): boolean {
           token.value === "sqlalchemy.url" && tokens[index - 2]?.text === "get_main_option";
         if (!read || tokens[index + 1]?.text !== ")") return false;
       }
-      if (!/^(?:async_)?engine_from_config$/.test(token.text) || tokens[index + 1]?.text !== "(")
-        continue;
+      if (!isEngineMaker(token) || tokens[index + 1]?.text !== "(") continue;
       engines += 1;
       const [section, ...rest] = readArguments(tokens, index + 1);
       if (!readsSection(section ?? [], lines)) return false;
@@ -621,7 +646,7 @@ function readsSection(argument: readonly Token[], lines: readonly Line[]): boole
       if (token.text !== name.text || token.kind !== "name") continue;
       if (index === 0 && tokens[1]?.text === "=" && isSection(tokens.slice(2))) bound += 1;
       // Otherwise it may only be handed to the engine.
-      else if (!/^(?:async_)?engine_from_config$/.test(tokens[index - 2]?.text ?? "")) return false;
+      else if (!isEngineMaker(tokens[index - 2])) return false;
     }
   }
   return bound === 1;

@@ -2,6 +2,8 @@
 // `depends_on`, told without running it: module-level assignments of literals, the last one counting.
 // Guarantees: a value is either what Python would bind, or "unknown" with the reason.
 
+import { isAscii } from "node:buffer";
+
 import { decodeSource, type Line, type Token, tokenise } from "./tokens.ts";
 
 export type Literal =
@@ -61,19 +63,22 @@ class CannotTell extends Error {}
 export function readVariables(source: Uint8Array): VariablesAnswer {
   const decoded = decodeSource(source);
   if (decoded.kind === "unreadable") return { kind: "cannot-tell", reason: decoded.reason };
-  const tokens = tokenise(decoded.text, { skipFunctions: !reachesOut.test(decoded.text) });
+  // As Python compares names.
+  const text = isAscii(source) ? decoded.text : decoded.text.normalize("NFKC");
+  const reaching = reachesOut.test(text);
+  const tokens = tokenise(decoded.text, { skipFunctions: !reaching });
   if (tokens.kind === "unreadable") return { kind: "cannot-tell", reason: tokens.reason };
   try {
-    const variables = readModule(tokens.lines);
+    const variables = readModule(tokens.lines, reaching);
     if (!decoded.exact && Object.values(variables).some(hasWideCharacter)) {
       return {
         kind: "cannot-tell",
         reason: "its ids are not ASCII, and its encoding is not UTF-8",
       };
     }
-    const { text, certain } = readDocstring(tokens.lines);
-    const touched = decoded.text.includes("__doc__") || (!decoded.exact && isWide(text));
-    return { kind: "known", variables, doc: { text, certain: certain && !touched } };
+    const doc = readDocstring(tokens.lines);
+    const touched = text.includes("__doc__") || (!decoded.exact && isWide(doc.text));
+    return { kind: "known", variables, doc: { ...doc, certain: doc.certain && !touched } };
   } catch (error) {
     if (!(error instanceof CannotTell)) throw error;
     return { kind: "cannot-tell", reason: error.message };
@@ -117,7 +122,8 @@ function isWide(text: string): boolean {
 
 type Bindings = Record<VariableName, Variable>;
 
-function readModule(lines: readonly Line[]): Variables {
+/** `reaching`: one of the words of `reachesOut` is in it. */
+function readModule(lines: readonly Line[], reaching: boolean): Variables {
   const absent: Variable = { kind: "absent" };
   const bindings: Bindings = {
     revision: absent,
@@ -129,7 +135,7 @@ function readModule(lines: readonly Line[]): Variables {
     let end = index + 1;
     while (end < lines.length && (lines[end] as Line).indent > 0) end += 1;
     const [header, ...body] = lines.slice(index, end) as [Line, ...Line[]];
-    refuseReachingOut(header, body);
+    if (reaching) refuseReachingOut(header, body);
     readStatement(header, body, bindings);
     index = end;
   }
@@ -233,7 +239,8 @@ function headerLength(tokens: readonly Token[]): number {
 
 function refuseLeaving(tokens: readonly Token[], line: number): void {
   let start = true;
-  for (const [index, token] of tokens.entries()) {
+  for (let index = 0; index < tokens.length; index += 1) {
+    const token = tokens[index] as Token;
     const attribute = tokens[index - 1]?.text === ".";
     if (token.kind === "name") {
       if (!attribute && (token.text === "raise" || (start && token.text === "assert"))) {
@@ -345,9 +352,9 @@ function bindAll(tokens: readonly Token[], reason: string, bindings: Bindings): 
 }
 
 function bindWalruses(tokens: readonly Token[], line: number, bindings: Bindings): void {
-  for (const [index, token] of tokens.entries()) {
-    if (tokens[index + 1]?.text === ":=")
-      bindUnknown(token.text, `line ${line} assigns it with :=`, bindings);
+  for (let index = 1; index < tokens.length; index += 1) {
+    if (tokens[index]?.text === ":=")
+      bindUnknown((tokens[index - 1] as Token).text, `line ${line} assigns it with :=`, bindings);
   }
 }
 
@@ -473,7 +480,8 @@ function matching(tokens: readonly Token[], open: number): number {
 /** The index of the first token outside all brackets that passes, or -1. */
 export function findAtTop(tokens: readonly Token[], test: (token: Token) => boolean): number {
   let depth = 0;
-  for (const [index, token] of tokens.entries()) {
+  for (let index = 0; index < tokens.length; index += 1) {
+    const token = tokens[index] as Token;
     if (token.kind !== "operator") continue;
     if ("([{".includes(token.text)) depth += 1;
     else if (")]}".includes(token.text)) depth -= 1;

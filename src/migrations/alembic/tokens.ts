@@ -119,15 +119,17 @@ function readLines(text: string, skipFunctions: boolean): Line[] {
       continue;
     }
     const start = at;
-    const keep = indent === 0 || !skipping;
-    const tokens: Token[] = [];
-    at = readLogicalLine(text, at, keep ? tokens : null);
-    if (keep && tokens.length > 0) {
-      lines.push({ indent, tokens, number: lineNumber });
-      if (indent === 0) {
-        const first = tokens[0]?.text;
-        skipping =
-          skipFunctions && (first === "def" || (first === "async" && tokens[1]?.text === "def"));
+    if (indent > 0 && skipping) at = skipLogicalLine(text, at);
+    else {
+      const tokens: Token[] = [];
+      at = readLogicalLine(text, at, tokens);
+      if (tokens.length > 0) {
+        lines.push({ indent, tokens, number: lineNumber });
+        if (indent === 0) {
+          const first = tokens[0]?.text;
+          skipping =
+            skipFunctions && (first === "def" || (first === "async" && tokens[1]?.text === "def"));
+        }
       }
     }
     lineNumber += countNewlines(text, start, at);
@@ -135,7 +137,69 @@ function readLines(text: string, skipFunctions: boolean): Line[] {
   return lines;
 }
 
-function readLogicalLine(text: string, start: number, tokens: Token[] | null): number {
+/** What decides nothing: it begins no string and no comment, and opens and closes nothing. */
+const dull = /[^\n"'#\\()[\]{}]*/y;
+const plainName = /[A-Za-z0-9_]*/y;
+
+/** The index of the first character from `at` on that is not matched by `run`, which is sticky and matches nothing too. */
+function skipRun(run: RegExp, text: string, at: number): number {
+  run.lastIndex = at;
+  run.test(text);
+  return run.lastIndex;
+}
+
+/** The end of the logical line of which nothing is kept. */
+function skipLogicalLine(text: string, start: number): number {
+  const brackets: string[] = [];
+  let at = start;
+  for (;;) {
+    at = skipRun(dull, text, at);
+    if (at >= text.length) break;
+    const character = text[at] as string;
+    if (character === "\n") {
+      at += 1;
+      if (brackets.length === 0) return at;
+    } else if (character === "#") {
+      at = endOfLine(text, at);
+    } else if (character === "\\") {
+      at = skipContinuation(text, at);
+    } else if (character === '"' || character === "'") {
+      at = skipString(text, at, findPrefix(text, start, at), 0);
+    } else {
+      matchBracket(brackets, character);
+      at += 1;
+    }
+  }
+  refuseOpen(brackets);
+  return at;
+}
+
+/** The prefix of the string that opens at `quote`, in small letters; `start` is where the line begins. */
+function findPrefix(text: string, start: number, quote: number): string {
+  let from = quote;
+  while (from > start && quote - from < 3 && isNamePart(text.charCodeAt(from - 1))) from -= 1;
+  const prefix = text.slice(from, quote);
+  return stringPrefix.test(prefix) ? prefix.toLowerCase() : "";
+}
+
+function skipContinuation(text: string, at: number): number {
+  if (text.charCodeAt(at + 1) !== 10) throw new Unreadable("a backslash stands outside a string");
+  return at + 2;
+}
+
+function matchBracket(open: string[], character: string): void {
+  if (character in closing) open.push(closing[character] as string);
+  else if (character === ")" || character === "]" || character === "}") {
+    if (open.pop() !== character) throw new Unreadable(`an unexpected ${character}`);
+  }
+}
+
+function refuseOpen(brackets: readonly string[]): void {
+  if (brackets.length > 0)
+    throw new Unreadable(`a bracket is never closed: ${brackets.at(-1)} is missing`);
+}
+
+function readLogicalLine(text: string, start: number, tokens: Token[]): number {
   const brackets: string[] = [];
   let at = start;
   while (at < text.length) {
@@ -148,20 +212,19 @@ function readLogicalLine(text: string, start: number, tokens: Token[] | null): n
     } else if (code === 35) {
       at = endOfLine(text, at);
     } else if (code === 92) {
-      if (text.charCodeAt(at + 1) !== 10)
-        throw new Unreadable("a backslash stands outside a string");
-      at += 2;
+      at = skipContinuation(text, at);
     } else if (code === 34 || code === 39) {
       const end = skipString(text, at, "", 0);
-      tokens?.push({
+      tokens.push({
         kind: "string",
         text: text.slice(at, end),
         value: stringValue(text, at, end, ""),
       });
       at = end;
     } else if (isNameStart(code)) {
-      let end = at + 1;
-      while (end < text.length && isNamePart(text.charCodeAt(end))) end += 1;
+      let end = skipRun(plainName, text, at);
+      const plain = !(text.charCodeAt(end) > 127);
+      if (!plain) while (end < text.length && isNamePart(text.charCodeAt(end))) end += 1;
       const quote = text.charCodeAt(end);
       if (
         (quote === 34 || quote === 39) &&
@@ -170,43 +233,35 @@ function readLogicalLine(text: string, start: number, tokens: Token[] | null): n
       ) {
         const prefix = text.slice(at, end).toLowerCase();
         const after = skipString(text, end, prefix, 0);
-        tokens?.push({
+        tokens.push({
           kind: "string",
           text: text.slice(at, after),
           value: stringValue(text, end, after, prefix),
         });
         at = after;
       } else {
-        if (tokens !== null) {
-          const name = text.slice(at, end);
-          // eslint-disable-next-line no-control-regex -- ASCII is a range of control characters too
-          const plain = /^[\x00-\x7f]*$/.test(name);
-          tokens.push({ kind: "name", text: plain ? name : name.normalize("NFKC"), value: null });
-        }
+        const name = text.slice(at, end);
+        tokens.push({ kind: "name", text: plain ? name : name.normalize("NFKC"), value: null });
         at = end;
       }
     } else if (code >= 48 && code <= 57) {
       let end = at + 1;
       while (end < text.length && (isNamePart(text.charCodeAt(end)) || text[end] === ".")) end += 1;
-      tokens?.push({ kind: "number", text: text.slice(at, end), value: null });
+      tokens.push({ kind: "number", text: text.slice(at, end), value: null });
       at = end;
     } else {
       const character = text[at] as string;
-      if (character in closing) brackets.push(closing[character] as string);
-      else if (character === ")" || character === "]" || character === "}") {
-        if (brackets.pop() !== character) throw new Unreadable(`an unexpected ${character}`);
-      }
       let operator = character;
-      if (tokens !== null) {
+      if ("()[]{},".includes(character)) matchBracket(brackets, character);
+      else {
         operators.lastIndex = at;
         operator = operators.exec(text)?.[0] ?? character;
-        tokens.push({ kind: "operator", text: operator, value: null });
       }
+      tokens.push({ kind: "operator", text: operator, value: null });
       at += operator.length;
     }
   }
-  if (brackets.length > 0)
-    throw new Unreadable(`a bracket is never closed: ${brackets.at(-1)} is missing`);
+  refuseOpen(brackets);
   return at;
 }
 
@@ -230,6 +285,9 @@ function countNewlines(text: string, from: number, to: number): number {
   return count;
 }
 
+const dullInDouble = /[^"\\\n]*/y;
+const dullInSingle = /[^'\\\n]*/y;
+
 /** The index after the string whose opening quote is at `open`. */
 function skipString(text: string, open: number, prefix: string, depth: number): number {
   const quote = text[open] as string;
@@ -238,7 +296,10 @@ function skipString(text: string, open: number, prefix: string, depth: number): 
   const formatted = prefix.includes("f") || prefix.includes("t");
   const raw = prefix.includes("r");
   let at = open + end.length;
+  const inner = quote === '"' ? dullInDouble : dullInSingle;
   while (at < text.length) {
+    if (!formatted) at = skipRun(inner, text, at);
+    if (at >= text.length) break;
     const character = text[at] as string;
     if (character === quote && (!triple || text.startsWith(end, at))) return at + end.length;
     if (character === "\n" && !triple) break;

@@ -36,9 +36,8 @@ export function readRevisions(config: AlembicConfig): RevisionsAnswer {
     const seen = new Set<string>();
     const revisions: Revision[] = [];
     for (const directory of config.versionLocations) {
-      for (const path of listRevisionFiles(directory, config)) {
+      for (const { path, real } of listRevisionFiles(directory, config)) {
         // The same file twice, through a link or a directory that is named twice, is loaded once.
-        const real = realPath(path);
         if (seen.has(real)) continue;
         seen.add(real);
         revisions.push(readRevision(path, real));
@@ -56,20 +55,30 @@ export function readRevisions(config: AlembicConfig): RevisionsAnswer {
   }
 }
 
-function listRevisionFiles(directory: string, config: AlembicConfig): string[] {
+interface RevisionFile {
+  readonly path: string;
+  /** Without symbolic links. */
+  readonly real: string;
+}
+
+function listRevisionFiles(directory: string, config: AlembicConfig): RevisionFile[] {
   if (!existsSync(directory)) {
     throw new CannotTell(`the versions directory ${directory} does not exist: is it in the image?`);
   }
   if (!statSync(directory).isDirectory()) throw new CannotTell(`${directory} is not a directory`);
-  const paths: string[] = [];
+  const files: RevisionFile[] = [];
   const visit = (folder: string): void => {
     const entries = readdirSync(folder, { withFileTypes: true }).toSorted((a, b) =>
       a.name < b.name ? -1 : 1,
     );
     const compiledHere = basename(folder).endsWith("__pycache__");
     if (!compiledHere) {
+      const realFolder = realPath(folder);
       for (const entry of entries) {
-        if (isRevisionFile(folder, entry)) paths.push(`${folder}/${entry.name}`);
+        if (!isRevisionFile(folder, entry)) continue;
+        const path = `${folder}/${entry.name}`;
+        const real = entry.isSymbolicLink() ? realPath(path) : `${realFolder}/${entry.name}`;
+        files.push({ path, real });
       }
       if (config.sourceless) refuseCompiled(folder, entries);
     }
@@ -77,7 +86,7 @@ function listRevisionFiles(directory: string, config: AlembicConfig): string[] {
     for (const entry of entries) if (entry.isDirectory()) visit(`${folder}/${entry.name}`);
   };
   visit(directory);
-  return paths;
+  return files;
 }
 
 function isRevisionFile(folder: string, entry: Dirent): boolean {
