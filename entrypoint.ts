@@ -105,9 +105,15 @@ function start(): void {
   void main().then((code) => process.exit(code));
 }
 
+async function rehearseStart(loaded: NonNullable<typeof commands>): Promise<void> {
+  const { rehearse, forget } = await loaded;
+  await rehearse("project", "b2");
+  await forget();
+}
+
 // The single executable is built by taking a snapshot here, with everything loaded, and starts from it.
 if (startupSnapshot.isBuildingSnapshot()) {
   startupSnapshot.setDeserializeMainFunction(start);
   commands = import("./src/commands.ts");
-  void commands.then(({ rehearse }) => rehearse("project", "b2"));
+  void rehearseStart(commands);
 } else start();

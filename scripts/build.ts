@@ -17,6 +17,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
 import { sourceMapAsset } from "../src/source-map.ts";
+import { lazyFile } from "../src/lazy-text.ts";
 import { parserFile } from "../src/sql/parser-wasm.ts";
 import { createLazyModules } from "./lazy-modules.ts";
 import { buildSingleExecutable, snapshotBanner } from "./single-executable.ts";
@@ -69,6 +70,16 @@ const parserLoader: Plugin = {
   },
 };
 
+// pg asks Web Crypto for each hash of a password: see src/database/password-hashes.ts.
+const passwordHashes: Plugin = {
+  name: "password-hashes",
+  setup(bundler) {
+    bundler.onLoad({ filter: /\/pg\/lib\/crypto\/utils\.js$/ }, () => ({
+      contents: `module.exports = require(${JSON.stringify(join(root, "src/database/password-hashes.ts"))});`,
+    }));
+  },
+};
+
 const { values: options } = parseArgs({
   options: {
     outdir: { type: "string", default: join(root, "dist") },
@@ -93,30 +104,39 @@ const common = {
   sourcesContent: false,
   legalComments: "none",
   define: { ENTRYPOINT_VERSION: JSON.stringify(version) },
-  plugins: [absent, parserLoader],
+  plugins: [absent, parserLoader, passwordHashes],
   logLevel: "warning",
 } satisfies BuildOptions;
-const metafiles = await buildBundle({
-  outfile: join(staging, "entrypoint.js"),
-  target: "node20.20",
-  sourcemap: "linked",
-});
+const { metafiles } = await buildBundle(
+  { outfile: join(staging, "entrypoint.js"), target: "node20.20", sourcemap: "linked" },
+  null,
+);
 chmodSync(join(staging, "entrypoint.js"), 0o755);
-await buildBundle({
-  outfile: join(staging, "snapshot.js"),
-  target: "node26",
-  sourcemap: "external",
-  banner: { js: snapshotBanner },
-});
+const { files } = await buildBundle(
+  {
+    outfile: join(staging, "snapshot.js"),
+    target: "node26",
+    sourcemap: "external",
+    banner: { js: snapshotBanner },
+  },
+  staging,
+);
 copyFileSync(
   fileURLToPath(import.meta.resolve("libpg-query/wasm/libpg-query.wasm")),
   join(staging, parserFile),
 );
 renameSync(join(staging, "snapshot.js.map"), join(staging, "entrypoint.map"));
-buildSingleExecutable(join(staging, "entrypoint"), join(staging, "snapshot.js"), {
-  [sourceMapAsset]: join(staging, "entrypoint.map"),
-  [parserFile]: join(staging, parserFile),
-});
+// Loaded before the snapshot is taken, and so in it.
+const { commands: loaded = "", ...later } = files;
+buildSingleExecutable(
+  join(staging, "entrypoint"),
+  { "main.js": join(staging, "snapshot.js"), [lazyFile("commands")]: loaded },
+  {
+    [sourceMapAsset]: join(staging, "entrypoint.map"),
+    [parserFile]: join(staging, parserFile),
+    ...Object.fromEntries(Object.entries(later).map(([name, file]) => [lazyFile(name), file])),
+  },
+);
 for (const file of [
   "entrypoint.js.map",
   parserFile,
@@ -127,11 +147,12 @@ for (const file of [
   renameSync(join(staging, file), join(dist, file));
 }
 
-/** With the maps of its lazy modules in its own, for src/source-map.ts. */
+/** With the maps of its lazy modules in its own, for src/source-map.ts. These are written to `directory`, where there is one. */
 async function buildBundle(
   own: Pick<BuildOptions, "banner" | "sourcemap" | "target"> & { readonly outfile: string },
-): Promise<Metafile[]> {
-  const lazy = createLazyModules({ ...common, ...own }, root, staging);
+  directory: string | null,
+): Promise<{ metafiles: Metafile[]; files: Readonly<Record<string, string>> }> {
+  const lazy = createLazyModules({ ...common, ...own }, root, staging, directory);
   const { metafile } = await build({
     ...common,
     ...own,
@@ -141,7 +162,7 @@ async function buildBundle(
   const file = `${own.outfile}.map`;
   const map = JSON.parse(readFileSync(file, "utf8")) as object;
   writeFileSync(file, JSON.stringify({ ...map, lazy: lazy.maps }));
-  return [metafile, ...lazy.metafiles];
+  return { metafiles: [metafile, ...lazy.metafiles], files: lazy.files };
 }
 
 const size = (file: string): number => statSync(join(dist, file)).size;

@@ -77,6 +77,10 @@ function parseWords(
 ):
   | { kind: "words"; flags: Flags; words: readonly string[]; separated: boolean }
   | { kind: "print"; text: string } {
+  // What most starts have, and commander would take a millisecond to say.
+  if (scope !== "downgrade" && argv[0]?.startsWith("-") !== true) {
+    return { kind: "words", flags: {}, words: argv, separated: false };
+  }
   const printed: string[] = [];
   const command = createCommand(scope, printed);
   try {

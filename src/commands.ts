@@ -7,13 +7,13 @@ import { downgrade } from "./downgrade.ts";
 import { freeze } from "./freeze.ts";
 import { printCurrent, printHeads, printHistory } from "./history.ts";
 import type { Context } from "./migrations/migrate.ts";
-import { createPinoLog } from "./pino-log.ts";
+import { openPinoLog } from "./pino-log.ts";
 import type { Signals } from "./process/signals.ts";
 import type { Command, Settings } from "./settings.ts";
 import { printStatus } from "./status.ts";
 import { waitForHead } from "./wait.ts";
 
-export { rehearse } from "./rehearsal.ts";
+export { forget, rehearse } from "./rehearsal.ts";
 
 type Commands<T> = Partial<Record<Command, (context: Context) => Promise<T>>>;
 
@@ -36,7 +36,7 @@ const reports: Commands<number> = {
 /** Resolves with an exit code where nothing is to be started any more, else with null. */
 export async function runCommand(settings: Settings, signals: Signals): Promise<number | null> {
   const { command, logFormat, logLevel } = settings;
-  const context = { settings, signals, log: await createPinoLog(logFormat, logLevel) };
+  const context = { settings, signals, log: await openPinoLog(logFormat, logLevel) };
   const report = reports[command];
   if (report !== undefined) return await report(context);
   return (await preparations[command]?.(context)) === false ? 0 : null;

@@ -4,16 +4,20 @@
 import { pino } from "pino";
 import { openOutput, type Log, type LogFormat, type LogLevel } from "./log.ts";
 
-/** Every line has `time`, `level`, `event` and `msg`. */
-export async function createPinoLog(format: LogFormat, level: LogLevel): Promise<Log> {
-  const log: Log = pino(
-    {
-      level,
-      base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label: string) => ({ level: label }) },
-    },
-    { write: await openOutput(format) },
-  );
+let output: (line: string) => void = () => undefined;
+// Made with the module, which the single executable has in its snapshot: it takes a millisecond.
+const log = pino(
+  {
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  },
+  { write: (line: string) => output(line) },
+);
+
+/** Every line has `time`, `level`, `event` and `msg`. There is one log: another call changes where it goes. */
+export async function openPinoLog(format: LogFormat, level: LogLevel): Promise<Log> {
+  output = await openOutput(format);
+  log.level = level;
   return log;
 }

@@ -1,121 +1,150 @@
-// Before the single executable's snapshot is taken, the usual start is played through once, on a small project and with a
+// Before the single executable's snapshot is taken, the usual start and `status` are played through once, on a small project and with a
 // made-up server: of a function that has run V8 keeps the bytecode in the snapshot, and any other is compiled at each
 // start. Nothing that happens here may be left behind in a variable.
 
-import { EventEmitter } from "node:events";
-import pg from "pg";
+import { createHmac, pbkdf2Sync } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { setImmediate, setTimeout } from "node:timers/promises";
+import { queryObjects } from "node:v8";
+import { boot } from "./boot.ts";
 import { parseArguments } from "./cli.ts";
-import { createPinoLog } from "./pino-log.ts";
-import { readVersionRows } from "./database/version-rows.ts";
-import { resolveState } from "./migrations/alembic/graph.ts";
-import { readHistory } from "./migrations/alembic/inspect.ts";
-import { recogniseCommand } from "./migrations/command.ts";
-import { decide } from "./migrations/decide.ts";
+import { openPinoLog } from "./pino-log.ts";
+import { findProgram } from "./process/find-program.ts";
 import { readLogSettings, readSettings } from "./settings.ts";
+import { printStatus } from "./status.ts";
 
-const url = "postgresql+psycopg://blog:secret@127.0.0.1/blog";
+const password = "secret";
+/** Above every limit of time that is set here. */
+const longestTimerMs = 3_100;
 
 /** `cwd` is a project at whose head the made-up database is. */
 export async function rehearse(cwd: string, head: string): Promise<void> {
-  const parsed = parseArguments(["--wait-timeout", "60s", "uvicorn", "app.main:app"]);
-  if (parsed.kind === "print") throw new Error(parsed.text);
-  const { flags } = parsed.invocation;
-  readLogSettings(flags, {});
-  const log = await createPinoLog("json", "silent");
-  const settings = readSettings(parsed.invocation, { DATABASE_URL: url }, cwd);
-  const history = await readHistory(recogniseCommand(settings.migrate ?? []), {
-    cwd,
-    env: {},
-    versionTable: null,
-    versions: [],
-    frozen: { kind: "none" },
-  });
-  const { graph } = history;
-  if (graph.kind === "cannot-tell") throw new Error(graph.reason);
-
-  const client = new pg.Client({ stream: () => createServer(head), user: "blog", ssl: false });
-  await client.connect();
-  const answer = await readVersionRows(client, history.versionTable);
-  await client.end();
-  const rows = answer.kind === "known" ? answer.rows : [];
-  const state = resolveState(graph.graph, { kind: "head" }, rows, true);
-  const plan = decide(settings, state, history.versionTable);
-  if (state.state !== "current" || plan.kind !== "go") throw new Error(`it is ${state.state}`);
-  log.info({ event: "starting", app: settings.app }, "Migrations complete.");
+  const server = await listen(head);
+  const { port } = server.address() as AddressInfo;
+  const env = { DATABASE_URL: `postgresql+psycopg://blog:${password}@127.0.0.1:${port}/blog` };
+  const read = (...words: readonly string[]) => {
+    const parsed = parseArguments(words);
+    if (parsed.kind === "print") throw new Error(parsed.text);
+    readLogSettings(parsed.invocation.flags, {});
+    return readSettings(parsed.invocation, env, cwd);
+  };
+  const said: string[] = [];
+  // The name would be left in pg's buffers.
+  const os = process.getBuiltinModule("node:os");
+  const { hostname } = os;
+  os.hostname = () => "rehearsal";
+  const silent = await openPinoLog("json", "silent");
+  const hear = (_details: object, line: string) => void said.push(line);
+  const log = { ...silent, info: hear, warn: hear, error: hear };
+  const stop = new AbortController().signal;
+  const signals = { stop, subscribe: () => () => undefined, release: () => undefined };
+  const settings = read("--wait-timeout", "3s", "uvicorn", "app.main:app");
+  await boot({ settings, log, signals });
+  findProgram("sh", { path: "/bin", cwd });
+  // Nobody reads the output of the process that takes the snapshot.
+  const code = await printStatus({ settings: read("status"), log, signals });
+  await printStatus({ settings: read("status", "--json"), log, signals });
+  os.hostname = hostname;
+  server.close();
+  await once(server, "close");
+  const expected = `Nothing to migrate: the database is at head ${head}`;
+  if (said[0] !== expected || code !== 0)
+    throw new Error(`the rehearsal said ${code}: ${said.join("; ")}`);
 }
 
-const catalog = `{"schema":"public","visible":true}`;
+/**
+ * Waits until nothing of a rehearsal is left: its timers have run out, since one in the snapshot would never do so and hold
+ * up all that come after it; and the collector has taken the rest, so often that all has been told of it who want to be, since
+ * V8 takes no snapshot while an AbortSignal of Node's waits for that.
+ */
+export async function forget(): Promise<void> {
+  await setTimeout(longestTimerMs);
+  for (let turn = 0; turn < 3; turn++) {
+    queryObjects(AbortController); // Collects first; `gc` is not to be had here.
+    await setImmediate();
+  }
+}
 
-/** The stream to a server that trusts everybody, and answers what an inspection asks. */
-function createServer(head: string) {
-  let answers: readonly Buffer[] = [
-    oneRow(["database", "blog", 25], ["userTables", "t", 16], ["places", `[${catalog}]`, 114]),
-    oneRow(["version_num", head, 1043]),
-  ];
-  const nothing = () => undefined;
-  const stream = Object.assign(new EventEmitter(), {
-    writable: true,
-    setNoDelay: nothing,
-    setKeepAlive: nothing,
-    ref: nothing,
-    unref: nothing,
-    cork: nothing,
-    uncork: nothing,
-    destroy: nothing,
-    connect: () => reply("connect"),
-    end: () => reply("close"),
-    write(bytes: Buffer) {
-      const asked = bytes.toString("latin1", 0, 1);
-      const [next, ...rest] = answers;
-      if (asked === "X") reply("close");
-      else if (asked !== "Q") reply("data", greeting);
-      else if (next !== undefined) {
-        answers = rest;
-        reply("data", next);
-      }
-      return true;
-    },
-  });
-  const reply = (event: string, ...data: readonly Buffer[]) => {
-    process.nextTick(() => stream.emit(event, ...data));
-    return stream;
-  };
-  return stream as never;
+/** A server without TLS that asks for the password as PostgreSQL does, and answers what an inspection asks. */
+async function listen(head: string): Promise<Server> {
+  const server = createServer((socket) => void greet(socket, head));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return server;
+}
+
+async function greet(socket: Socket, head: string): Promise<void> {
+  const hear = async () => ((await once(socket, "data")) as [Buffer])[0];
+  await hear(); // SSLRequest
+  socket.write("N");
+  await hear(); // StartupMessage
+  socket.write(message("R", Buffer.concat([int32(10), Buffer.from("SCRAM-SHA-256\0\0")])));
+  const first = /n=.*$/s.exec((await hear()).toString("latin1"))?.[0] ?? "";
+  const nonce = `${/r=(.*)$/.exec(first)?.[1]}server`;
+  const salt = Buffer.alloc(16, "salt");
+  const challenge = `r=${nonce},s=${salt.toString("base64")},i=4096`;
+  socket.write(message("R", Buffer.concat([int32(11), Buffer.from(challenge)])));
+  await hear();
+  const salted = pbkdf2Sync(password, salt, 4096, 32, "sha256");
+  const serverKey = createHmac("sha256", salted).update("Server Key").digest();
+  const heard = `${first},${challenge},c=biws,r=${nonce}`;
+  const signature = createHmac("sha256", serverKey).update(heard).digest("base64");
+  socket.write(
+    Buffer.concat([
+      message("R", Buffer.concat([int32(12), Buffer.from(`v=${signature}`)])),
+      message("R", int32(0)),
+      message("S", Buffer.from("server_version\u000018.0\0")),
+      message("K", Buffer.concat([int32(1), int32(2)])),
+      readyForQuery,
+    ]),
+  );
+  for (let asked = await hear(); asked[0] === "Q".charCodeAt(0); asked = await hear()) {
+    socket.write(Buffer.concat([answer(asked.toString("latin1"), head), readyForQuery]));
+  }
+  socket.end(); // It was Terminate.
+}
+
+/** Of the server to what an inspection asks, and `status`. */
+function answer(query: string, head: string): Buffer {
+  const database: Column = ["database", "blog", 25];
+  const userTables: Column = ["userTables", "t", 16];
+  if (query.includes("select version_num")) return oneRow(["version_num", head, 1043]);
+  if (query.includes("pg_table_is_visible"))
+    return oneRow(["schema", "public", 19], ["visible", "t", 16]);
+  const begun = ["BEGIN", "SET", "SET"].map((tag) => message("C", Buffer.from(`${tag}\0`)));
+  const health = oneRow(
+    database,
+    userTables,
+    ["pid", "1", 23],
+    ["holder", null, 114],
+    ["blockedBy", "[]", 114],
+    ["invalidIndexes", "[]", 114],
+    ["backfills", "f", 16],
+  );
+  return Buffer.concat([...begun, health]);
 }
 
 // PostgreSQL's messages: a letter, the length, and the content.
 const readyForQuery = message("Z", Buffer.from("I"));
-const greeting = Buffer.concat([
-  message("R", int32(0)),
-  message("S", Buffer.from("server_version\u000018.0\0")),
-  message("K", Buffer.concat([int32(1), int32(2)])),
-  readyForQuery,
-]);
+/** Its name, its value as text, and the oid of its type. */
+type Column = readonly [name: string, value: string | null, oid: number];
 
-/** One row of columns: their name, their value and the oid of their type. */
-function oneRow(
-  ...columns: readonly (readonly [name: string, value: string, oid: number])[]
-): Buffer {
+function oneRow(...columns: readonly Column[]): Buffer {
   const count = int16(columns.length);
-  const fields = columns.map(([name, , oid]) =>
-    Buffer.concat([
-      Buffer.from(`${name}\0`),
-      int32(0),
-      int16(0),
-      int32(oid),
-      int16(-1),
-      int32(-1),
-      int16(0),
-    ]),
-  );
+  const fields = columns.map(([name, , oid]) => {
+    const type = [int32(oid), int16(-1), int32(-1), int16(0)];
+    return Buffer.concat([Buffer.from(`${name}\0`), int32(0), int16(0), ...type]);
+  });
   const values = columns.map(([, value]) =>
-    Buffer.concat([int32(Buffer.byteLength(value)), Buffer.from(value)]),
+    value === null
+      ? int32(-1)
+      : Buffer.concat([int32(Buffer.byteLength(value)), Buffer.from(value)]),
   );
   return Buffer.concat([
     message("T", Buffer.concat([count, ...fields])),
     message("D", Buffer.concat([count, ...values])),
     message("C", Buffer.from("SELECT 1\0")),
-    readyForQuery,
   ]);
 }
 

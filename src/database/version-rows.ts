@@ -1,5 +1,6 @@
 // What the database says of itself: the rows of the version table, and whether it holds anything else.
-// Two reading statements, no lock, no writing.
+// Two reading statements, or three where nothing has been applied; no lock, no writing. Each has a backend that has just
+// started fill its caches, so what is asked for is kept small.
 
 import type pg from "pg";
 import type { VersionTable } from "../migrations/state.ts";
@@ -8,16 +9,14 @@ export type VersionRows =
   | {
       readonly kind: "known";
       readonly rows: readonly string[];
-      /** There are tables besides the version table and those of extensions. */
+      /** There are tables besides the version table and those of extensions; asked only where there are no rows. */
       readonly userTables: boolean;
-      readonly database: string;
     }
   | { readonly kind: "cannot-tell"; readonly reason: string };
 
-interface Catalog {
-  database: string;
-  userTables: boolean;
-  places: { schema: string; visible: boolean }[];
+interface Place {
+  readonly schema: string;
+  readonly visible: boolean;
 }
 
 /** Whether there are tables besides those of extensions and those `c` of pg_class that are `excepted`. */
@@ -38,25 +37,14 @@ export async function readVersionRows(
   table: VersionTable,
 ): Promise<VersionRows> {
   const name = client.escapeLiteral(table.name);
-  const { rows: catalogs } = await client.query<Catalog>(`
-    select
-      current_database() as database,
-      ${userTablesExist(`c.relname = ${name}`)} as "userTables",
-      coalesce((
-        select json_agg(json_build_object('schema', n.nspname, 'visible', pg_table_is_visible(c.oid)))
-        from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where c.relname = ${name} and c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_temp'
-      ), '[]') as places`);
-  const [catalog] = catalogs;
-  if (catalog === undefined) return { kind: "cannot-tell", reason: "the server gave no row" };
-  const { database, userTables } = catalog;
-
+  const { rows: found } = await client.query<Place>(`
+    select n.nspname as schema, pg_table_is_visible(c.oid) as visible
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relname = ${name} and c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_temp'`);
   const places =
-    table.schema === null
-      ? catalog.places
-      : catalog.places.filter(({ schema }) => schema === table.schema);
+    table.schema === null ? found : found.filter(({ schema }) => schema === table.schema);
   const [place] = places;
-  if (place === undefined) return { kind: "known", rows: [], userTables, database };
+  if (place === undefined) return nothingApplied(client, name);
   if (places.length > 1 || (table.schema === null && !place.visible)) {
     // Alembic takes the one that is visible to its own session, whose search_path may not be ours.
     const where = places.map(({ schema }) => schema).join(", ");
@@ -70,12 +58,8 @@ export async function readVersionRows(
     const { rows } = await client.query<{ version_num: string | null }>(
       `select version_num from ${qualified}`,
     );
-    return {
-      kind: "known",
-      rows: rows.map((row) => row.version_num).filter((id) => id !== null),
-      userTables,
-      database,
-    };
+    const ids = rows.map((row) => row.version_num).filter((id) => id !== null);
+    if (ids.length > 0) return { kind: "known", rows: ids, userTables: false };
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
     // Dropped in this moment, no such column, no right to read it: Alembic will say what it makes of that.
@@ -84,4 +68,13 @@ export async function readVersionRows(
     }
     throw error;
   }
+  return nothingApplied(client, name);
+}
+
+/** `name` is the version table's, as a literal. */
+async function nothingApplied(client: pg.Client, name: string): Promise<VersionRows> {
+  const { rows } = await client.query<{ userTables: boolean }>(
+    `select ${userTablesExist(`c.relname = ${name}`)} as "userTables"`,
+  );
+  return { kind: "known", rows: [], userTables: rows[0]?.userTables === true };
 }

@@ -166,7 +166,7 @@ test("each start draws random numbers of its own, and an error's places are thos
     banner: { js: snapshotBanner },
   });
   const program = join(directory, "program");
-  buildSingleExecutable(program, main, { [sourceMapAsset]: `${main}.map` });
+  buildSingleExecutable(program, { "main.js": main }, { [sourceMapAsset]: `${main}.map` });
   const [first, second] = [1, 2].map(
     () => JSON.parse(execFileSync(program, { encoding: "utf8" })) as Record<string, string>,
   );
