@@ -6,6 +6,8 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { dropCodeCache, stripSymbols } from "./shrink.ts";
+
 /** The first Node that has node:ffi without a flag. `--build-sea` is older. */
 const oldestNode = [26, 9] as const;
 
@@ -24,6 +26,10 @@ const flags = [
   "--baseline-batch-compilation-threshold=65536",
   "--invocation-count-for-maglev=1500",
 ];
+
+/** Of Node's own modules, those that may be loaded after the snapshot: assets, foreign functions and TLS. */
+const laterModules =
+  /^(?:sea|ffi|internal\/ffi.*|tls|internal\/tls\/.*|internal\/js_stream_socket)$/;
 
 /**
  * Writes the executable `output`.
@@ -68,7 +74,9 @@ export function buildSingleExecutable(
       env: { TZ: "UTC" },
       stdio: ["ignore", "ignore", "inherit"],
     });
-    copyFileSync(join(directory, "entrypoint"), output);
+    const program = readFileSync(join(directory, "entrypoint"));
+    const { length } = readFileSync(node);
+    writeFileSync(output, dropCodeCache(program, length, laterModules), { mode: 0o755 });
   } finally {
     rmSync(directory, { recursive: true });
   }
@@ -147,29 +155,4 @@ def downgrade() -> None:
 `,
     );
   }
-}
-
-/**
- * A program without its symbol table, which is a fifth of Node: all that follows the last loaded segment goes, the
- * section headers with it. The kernel and the dynamic linker look at segments alone (elf(5)).
- * @param program a 64-bit little-endian ELF file.
- */
-export function stripSymbols(program: Buffer): Buffer {
-  if (program.toString("latin1", 0, 6) !== "\x7fELF\x02\x01") {
-    throw new Error(`${process.execPath} is not a 64-bit little-endian ELF program`);
-  }
-  const headers = Number(program.readBigUInt64LE(0x20)); // e_phoff
-  const size = program.readUInt16LE(0x36); // e_phentsize
-  const count = program.readUInt16LE(0x38); // e_phnum
-  let end = headers + size * count;
-  for (let header = headers; header < headers + size * count; header += size) {
-    const offset = program.readBigUInt64LE(header + 0x08); // p_offset
-    const length = program.readBigUInt64LE(header + 0x20); // p_filesz
-    end = Math.max(end, Number(offset + length));
-  }
-  const stripped = Buffer.from(program.subarray(0, end));
-  stripped.writeBigUInt64LE(0n, 0x28); // e_shoff
-  stripped.writeUInt16LE(0, 0x3c); // e_shnum
-  stripped.writeUInt16LE(0, 0x3e); // e_shstrndx
-  return stripped;
 }

@@ -31,6 +31,7 @@ const executedModules = [
   "src/database/blockers.ts",
   "src/database/connect.ts",
   "src/database/negotiate.ts",
+  "src/database/password-hashes.ts",
   "src/database/url.ts",
   "src/database/version-rows.ts",
   "src/environment.ts",
