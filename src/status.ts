@@ -8,7 +8,7 @@ import { formatCount, describeSeconds, percentOf } from "./backfill/progress.ts"
 import { describeSession, type Session } from "./database/blockers.ts";
 import { connectAtOnce, isOutOfTime, type Connection } from "./database/connect.ts";
 import { readHealth, type Health, type InvalidIndex } from "./database/health.ts";
-import { readVersionRows, type VersionRows } from "./database/version-rows.ts";
+import { findUserTables, readVersionRows, type VersionRows } from "./database/version-rows.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { hasColours, printResult } from "./log.ts";
 import { askState } from "./migrations/alembic/ask.ts";
@@ -111,7 +111,7 @@ async function readStatus(context: Context): Promise<Status> {
           graph: history.graph.kind === "known" ? history.graph.graph : null,
           rows: facts?.rows?.kind === "known" && history.versionTableCertain ? rows : null,
           doubtfulRows: rows,
-          userTables: facts?.health.userTables ?? false,
+          userTables: facts?.userTables ?? false,
         },
         signals.stop,
       );
@@ -133,16 +133,23 @@ interface Facts {
   readonly health: Health;
   readonly backfills: readonly KnownBackfill[];
   readonly rows: VersionRows | null;
+  /** There are tables besides those that hold revisions; looked up only where Alembic will be asked. */
+  readonly userTables: boolean;
 }
 
-async function readFacts({ versionTable }: History, connection: Connection): Promise<Facts> {
+async function readFacts(history: History, connection: Connection): Promise<Facts> {
+  const { versionTable } = history;
   const health = await readHealth(connection, versionTable.name);
   const rows = await readVersionRows(connection.client, versionTable).catch((error: unknown) => {
     if (isOutOfTime(error)) return null;
     throw error;
   });
   const backfills = health.backfills ? await listBackfills(connection.client) : [];
-  return { health, backfills, rows };
+  const facts = { health, backfills, rows, userTables: false };
+  if (rows === null || resolve(history, facts).state !== "cannot-tell") return facts;
+  // What was asked before may have failed, and the transaction with it.
+  await connection.client.query("rollback");
+  return { ...facts, userTables: await findUserTables(connection.client) };
 }
 
 /** What is certain without Python. */

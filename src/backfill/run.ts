@@ -119,7 +119,7 @@ async function runJob(
     statement_timeout: String(statementTimeoutMs),
   });
   const startMs = performance.now();
-  const answered = createPatience(context, statementTimeoutMs);
+  const answered = createPatience(context, given.progress, statementTimeoutMs);
   const work: Work = {
     ...given,
     context,
@@ -220,10 +220,18 @@ function describeDryRun(address: DatabaseAddress, job: Job, plan: Plan): string 
 }
 
 /** The answers of a server that works on, however many signals come; but a second one has it its way. */
-function createPatience({ signals }: Context, statementTimeoutMs: number): Work["answered"] {
+function createPatience(
+  { signals }: Context,
+  progress: ProgressReport,
+  statementTimeoutMs: number,
+): Work["answered"] {
   const hurry = new AbortController();
   let told = signals.stop.aborted;
-  signals.subscribe(() => {
+  signals.subscribe((signal) => {
+    if (!told) {
+      const message = `${signal}: ending after the running batch; a second one ends it at once`;
+      progress.say((log) => log.info({ event: "ending", signal }, message));
+    }
     if (told) hurry.abort(signals.stop.reason);
     told = true;
   });

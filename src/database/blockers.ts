@@ -30,14 +30,19 @@ export const sessionColumns = `
   coalesce(a.state, '') as state,
   left(regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 80) as query`;
 
+/** Of the rows `l` of pg_locks, those that are an advisory lock of this database. @param key a bigint, as SQL. */
+export function isAdvisoryLock(key: string): string {
+  return `l.locktype = 'advisory' and l.granted and l.objsubid = 1
+      and l.database = (select oid from pg_database where datname = current_database())
+      and ((l.classid::bigint << 32) | l.objid::bigint) = ${key}`;
+}
+
 /** Selects the session that holds an advisory lock of this database. @param key a bigint, as SQL. */
 export function advisoryHolderQuery(key: string, columns = sessionColumns): string {
   return `
     select ${columns}
     from pg_locks l join pg_stat_activity a using (pid)
-    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-      and l.database = (select oid from pg_database where datname = current_database())
-      and ((l.classid::bigint << 32) | l.objid::bigint) = ${key}`;
+    where ${isAdvisoryLock(key)}`;
 }
 
 /** Selects the sessions for which others wait, those `m` of pg_stat_activity that are `waiting`. */

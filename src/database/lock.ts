@@ -9,7 +9,13 @@ import type { CurrentState } from "../migrations/state.ts";
 import { unlessStopped } from "../process/signals.ts";
 import type pg from "pg";
 import { describeActivity, findActivity, type Activity } from "./activity.ts";
-import { advisoryHolderQuery, describeSession, sessionColumns, type Session } from "./blockers.ts";
+import {
+  advisoryHolderQuery,
+  isAdvisoryLock,
+  describeSession,
+  sessionColumns,
+  type Session,
+} from "./blockers.ts";
 import {
   configureSession,
   durableSession,
@@ -144,6 +150,9 @@ async function findLockHolder(client: pg.Client): Promise<Session | null> {
   const { rows } = await client.query<HolderRow>(lockHolderQuery);
   return toHolder(rows[0]);
 }
+
+/** Of the rows `l` of pg_locks, that of the migration lock while somebody holds it. */
+export const migrationLocks = isAdvisoryLock(migrationLockKey);
 
 /** Selects the row of the migration lock's holder. */
 export const lockHolderQuery = advisoryHolderQuery(

@@ -19,18 +19,6 @@ interface Place {
   readonly visible: boolean;
 }
 
-/** Whether there are tables besides those of extensions and those `c` of pg_class that are `excepted`. */
-export function userTablesExist(excepted: string): string {
-  return `exists (
-        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where c.relkind in ('r', 'p') and not (${excepted})
-          and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
-          and not exists (
-            select from pg_depend d
-            where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
-      )`;
-}
-
 /** Reads the applied revisions. No version table is the same as an empty one: nothing has been applied. */
 export async function readVersionRows(
   client: pg.Client,
@@ -73,8 +61,26 @@ export async function readVersionRows(
 
 /** `name` is the version table's, as a literal. */
 async function nothingApplied(client: pg.Client, name: string): Promise<VersionRows> {
-  const { rows } = await client.query<{ userTables: boolean }>(
-    `select ${userTablesExist(`c.relname = ${name}`)} as "userTables"`,
-  );
-  return { kind: "known", rows: [], userTables: rows[0]?.userTables === true };
+  const userTables = await findTables(client, `c.relname = ${name}`);
+  return { kind: "known", rows: [], userTables };
+}
+
+/** Whether there are tables besides those of extensions and any that look like a version table. */
+export async function findUserTables(client: pg.Client): Promise<boolean> {
+  const column = "v.attrelid = c.oid and v.attname = 'version_num'";
+  return findTables(client, `exists (select from pg_attribute v where ${column})`);
+}
+
+/** Whether there are tables besides those of extensions and those `c` of pg_class that are `excepted`. */
+async function findTables(client: pg.Client, excepted: string): Promise<boolean> {
+  const { rows } = await client.query<{ found: boolean }>(`
+    select exists (
+      select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where c.relkind in ('r', 'p') and not (${excepted})
+        and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+        and not exists (
+          select from pg_depend d
+          where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+    ) as found`);
+  return rows[0]?.found === true;
 }

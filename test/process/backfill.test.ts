@@ -263,6 +263,7 @@ describe("told to end, and killed", () => {
       "select count(*)::int from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     await expect.poll(() => ask(place, waiting)).toEqual([1]);
     running.process.kill("SIGTERM");
+    await running.event("ending");
     await gate.query("select pg_advisory_unlock(1)");
     expect((await running.ended).code).toBe(143);
     expect(await ask(place, `select count(*)::int from posts where ${missing}`)).toEqual([1_000]);
