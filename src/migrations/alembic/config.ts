@@ -10,6 +10,7 @@ import type { VersionTable } from "../state.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
 import { readFlaskSettings } from "./flask.ts";
 import { getOption, type Ini, parseIni, strip } from "./ini.ts";
+import { readSource } from "./tokens.ts";
 
 export interface AlembicConfig {
   /** The folder of env.py. */
@@ -451,7 +452,7 @@ function listVersionLocations(
 function readEnvironmentFile(scriptLocation: string, flask: boolean): Environment {
   const path = `${scriptLocation}/env.py`;
   if (!existsSync(path)) return refuse(`there is no ${path}`);
-  const answer = readEnvironment(readFileSync(path), { flask });
+  const answer = readEnvironment(readSource(path), { flask });
   return answer.kind === "known" ? answer.environment : refuse(`${path}: ${answer.reason}`);
 }
 

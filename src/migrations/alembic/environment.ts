@@ -5,7 +5,7 @@
 import { isAscii } from "node:buffer";
 
 import { type Literal, findAtTop, readArguments, readLiteral, splitAt } from "./literals.ts";
-import { decodeSource, type Line, type Token, tokenise } from "./tokens.ts";
+import { decodeSource, type Line, type Source, type Token, tokenise } from "./tokens.ts";
 
 export interface Environment {
   /** As given to `context.configure`, by literals only; null stands for Alembic's default. */
@@ -36,9 +36,9 @@ interface Block {
   readonly body: readonly Block[];
 }
 
-/** Reads env.py from its bytes. `flask`: it is run by Flask-Migrate, which hands it keyword arguments. */
+/** Reads env.py. `flask`: it is run by Flask-Migrate, which hands it keyword arguments. */
 export function readEnvironment(
-  source: Uint8Array,
+  source: Source,
   options: { readonly flask: boolean },
 ): EnvironmentAnswer {
   const decoded = decodeSource(source);
@@ -48,7 +48,8 @@ export function readEnvironment(
   const lines = tokens.lines.filter((line) => !isDocstring(line));
   // What is not in the whole need not be looked for in each token: in a string as it stands, in a name as Python compares it.
   const { text } = decoded;
-  const whole = isAscii(source) ? text : `${text}\n${text.normalize("NFKC")}`;
+  const whole =
+    typeof source === "string" || isAscii(source) ? text : `${text}\n${text.normalize("NFKC")}`;
   const blocks = nestBlocks(lines);
   const contexts = findContextNames(lines);
   const table = readVersionTable(lines, contexts, { whole, flask: options.flask });

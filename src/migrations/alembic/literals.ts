@@ -4,7 +4,7 @@
 
 import { isAscii } from "node:buffer";
 
-import { decodeSource, type Line, type Token, tokenise } from "./tokens.ts";
+import { decodeSource, type Line, type Source, type Token, tokenise } from "./tokens.ts";
 
 export type Literal =
   | { readonly kind: "none" }
@@ -59,12 +59,13 @@ const leavingCalls = new Set(["exit", "quit", "_exit", "abort"]);
 
 class CannotTell extends Error {}
 
-/** Reads the four variables out of the bytes of a revision file. */
-export function readVariables(source: Uint8Array): VariablesAnswer {
+/** Reads the four variables out of a revision file. */
+export function readVariables(source: Source): VariablesAnswer {
   const decoded = decodeSource(source);
   if (decoded.kind === "unreadable") return { kind: "cannot-tell", reason: decoded.reason };
   // As Python compares names.
-  const text = isAscii(source) ? decoded.text : decoded.text.normalize("NFKC");
+  const text =
+    typeof source === "string" || isAscii(source) ? decoded.text : decoded.text.normalize("NFKC");
   const reaching = reachesOut.test(text);
   const tokens = tokenise(decoded.text, { skipFunctions: !reaching });
   if (tokens.kind === "unreadable") return { kind: "cannot-tell", reason: tokens.reason };

@@ -15,6 +15,7 @@ import { basename } from "node:path";
 import type { Revision } from "../state.ts";
 import type { AlembicConfig } from "./config.ts";
 import { type Literal, readVariables } from "./literals.ts";
+import { readSource } from "./tokens.ts";
 
 export type RevisionsAnswer =
   | { readonly kind: "known"; readonly revisions: readonly Revision[] }
@@ -166,7 +167,7 @@ function realPath(path: string): string {
 }
 
 function readRevision(path: string, real: string): Revision {
-  const answer = readVariables(readFileSync(path));
+  const answer = readVariables(readSource(path));
   if (answer.kind === "cannot-tell") throw new CannotTell(`${path}: ${answer.reason}`);
   const { revision, down_revision, branch_labels, depends_on } = answer.variables;
   const refuse = (reason: string): never => {
