@@ -12,6 +12,7 @@ import { quantile, summarise, takeTurns } from "./measure.ts";
 import {
   boots,
   environment,
+  executable,
   makeDatabase,
   makeLongProject,
   makeStampedDatabase,
@@ -117,10 +118,16 @@ async function benchLongHistory(place: Place): Promise<Findings> {
   const project = makeLongProject(place, 500);
   const url = await makeStampedDatabase(place, project.head);
   const on = { project, url };
+  const frozen = { project: makeLongProject(place, 500, "frozen"), url };
+  time([executable, "freeze"], {
+    cwd: frozen.project.directory,
+    env: environment(place, url),
+  });
   const again = { project: makeLongProject(place, 500, "restarted"), url, bytecode: true };
   const samples = await takeTurns(
     {
       entrypoint: () => timeBoot(place, "entrypoint", on),
+      "entrypoint, frozen": () => timeBoot(place, "entrypoint", frozen),
       "entrypoint.sh": () => timeBoot(place, script, on),
       "entrypoint.sh, bytecode kept": () => timeBoot(place, script, again),
       "node -e 0": () =>
@@ -128,18 +135,21 @@ async function benchLongHistory(place: Place): Promise<Findings> {
     },
     { rounds: place.quick ? 3 : 9 },
   );
-  const [ownMs, bareMs] = [samples.entrypoint, samples["node -e 0"]].map((ms) =>
-    quantile(ms, 0.5),
-  ) as [number, number];
-  const row = (against: keyof typeof samples) =>
-    ratioRow("the same with a history of 500 revisions", against, 1 / 30, {
-      of: samples.entrypoint,
+  const bareMs = quantile(samples["node -e 0"], 0.5);
+  const row = (what: string, of: keyof typeof samples, against: keyof typeof samples) =>
+    ratioRow(what, against, 1 / 30, {
+      of: samples[of],
       by: samples[against],
       unit: "ms",
-      cause: `${show(quantile(samples[against], 0.5) / 30)} ms would be needed; node -e 0 alone takes ${show(bareMs)} ms, and all else ${show(ownMs - bareMs)} ms`,
+      cause: `${show(quantile(samples[against], 0.5) / 30)} ms would be needed; node -e 0 alone takes ${show(bareMs)} ms, and all else ${show(quantile(samples[of], 0.5) - bareMs)} ms`,
     });
+  const what = "the same with a history of 500 revisions";
   return {
-    rows: [row(script), row("entrypoint.sh, bytecode kept")],
+    rows: [
+      row(what, "entrypoint", script),
+      row(`${what}, and \`entrypoint freeze\` in the image`, "entrypoint, frozen", script),
+      row(what, "entrypoint", "entrypoint.sh, bytecode kept"),
+    ],
     figures: listFigures("nothing pending, 500 revisions", "ms", samples),
     charts: [],
   };

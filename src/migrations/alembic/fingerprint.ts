@@ -112,8 +112,11 @@ function addNames(digest: Digest, folder: string, counts: (name: string) => bool
 }
 
 /** With its length ahead, so that no two lists of texts look alike. */
-function addText({ hash }: Digest, text: string): void {
-  const bytes = Buffer.from(text);
+function addText(digest: Digest, text: string): void {
+  addBytes(digest, Buffer.from(text));
+}
+
+function addBytes({ hash }: Digest, bytes: Uint8Array): void {
   hash.update(`${bytes.length}:`).update(bytes);
 }
 
@@ -121,11 +124,20 @@ function addFile(digest: Digest, path: string): void {
   // A pipe of that name is not waited for.
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const content = createHash("sha256");
-    for (let count = -1; count !== 0;) {
-      count = readSync(descriptor, digest.buffer, 0, digest.buffer.length, null);
-      content.update(digest.buffer.subarray(0, count));
+    const { buffer } = digest;
+    let count = readSync(descriptor, buffer, 0, buffer.length, null);
+    // Only the end of a file leaves room.
+    if (count < buffer.length) {
+      addBytes(digest, buffer.subarray(0, count));
+      return;
     }
+    const content = createHash("sha256");
+    while (count > 0) {
+      content.update(buffer.subarray(0, count));
+      count = readSync(descriptor, buffer, 0, buffer.length, null);
+    }
+    // No file's name and no mark of a folder looks like this, so no small file has what a large one has.
+    addText(digest, "large");
     addText(digest, content.digest("base64"));
   } finally {
     closeSync(descriptor);
