@@ -15,8 +15,8 @@ import {
   type CurrentState,
   type State,
 } from "./migrations/state.ts";
-import { unlessStopped } from "./process/signals.ts";
 import {
+  awaitAnswer,
   describePlan,
   explainDatabaseError,
   openConnection,
@@ -36,7 +36,7 @@ export async function boot(context: Context): Promise<boolean> {
   );
   try {
     // 2. inspect, without a lock
-    const first = await unlessStopped(signals.stop, inspectNow(history, connection));
+    const first = await awaitAnswer(context, inspectNow(history, connection));
     const plan = decide(settings, first, history?.versionTable);
     if (settings.dryRun) {
       const failure = plan.kind === "fail" ? plan.failure : null;
@@ -158,7 +158,7 @@ async function runLocked(
       log,
       versionTable: table.name,
     });
-    const before = await unlessStopped(signals.stop, inspectNow(history, connection));
+    const before = await awaitAnswer(context, inspectNow(history, connection));
     const plan = decide(settings, before, table);
     if (plan.kind === "fail") throw plan.failure;
     if (plan.migrate && history !== null && settings.migrate !== null && before !== null) {

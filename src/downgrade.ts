@@ -61,6 +61,7 @@ export async function downgrade(context: Context): Promise<number> {
       printResult(describeDryRun(settings, address, first, words));
       return 0;
     }
+    const startMs = performance.now();
     const answer = await acquireMigrationLock(connection, {
       timeoutMs: settings.lockTimeoutMs,
       stop: signals.stop,
@@ -73,7 +74,7 @@ export async function downgrade(context: Context): Promise<number> {
     const { lock } = answer;
     try {
       await waitForOrphans(connection, {
-        timeoutMs: settings.lockTimeoutMs,
+        timeoutMs: Math.max(settings.lockTimeoutMs - (performance.now() - startMs), 0),
         stop: signals.stop,
         log,
         versionTable: history.versionTable.name,

@@ -105,6 +105,39 @@ export async function openConnection(
   });
 }
 
+const reportEveryMs = 15_000;
+/** Where nobody is to be waited for. */
+const leastPatienceMs = 5_000;
+
+/**
+ * The answer of a server that may be long in coming: a migration has locked the version table, as some do that change it. Says so
+ * every 15 s, and waits no longer than for the migration lock itself: Failure "lock-timeout".
+ */
+export async function awaitAnswer<T>(
+  { settings, signals, log }: Context,
+  question: Promise<T>,
+): Promise<T> {
+  const startMs = performance.now();
+  const seconds = () => Math.round((performance.now() - startMs) / 1000);
+  const silence = () => `the database has not answered a query for ${seconds()} s`;
+  const hint =
+    "look for a session that has locked the version table (pg_locks, pg_stat_activity), or at the network";
+  const report = setInterval(() => {
+    log.warn({ event: "unanswered", waitedMs: seconds() * 1000, hint }, `Waiting: ${silence()}`);
+  }, reportEveryMs);
+  const patience = new AbortController();
+  const end = setTimeout(
+    () => patience.abort(new Failure("lock-timeout", silence(), { hint })),
+    Math.max(settings.lockTimeoutMs, leastPatienceMs),
+  );
+  try {
+    return await unlessStopped(patience.signal, unlessStopped(signals.stop, question));
+  } finally {
+    clearInterval(report);
+    clearTimeout(end);
+  }
+}
+
 /** For those who wait for nothing: how long the database has to answer. */
 const answerTimeoutMs = 3_000;
 

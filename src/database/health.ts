@@ -41,7 +41,10 @@ export async function readHealth(connection: Connection, versionTable: string): 
     set local statement_timeout = '2s';
     select current_database() as database, pg_backend_pid() as pid, ${checkpointsReadable} as backfills,
       exists (select from pg_lock_status() l where ${migrationLocks})
-        or exists (select from pg_stat_get_activity(null) where wait_event_type = 'Lock')
+        or exists (
+          select from pg_stat_get_activity(null) a
+          where a.wait_event_type = 'Lock'
+            and a.datid = (select oid from pg_database where datname = current_database()))
         or exists (select from pg_index where not indisvalid) as more`)) as unknown as pg.QueryResult<
     Pick<Health, "database" | "backfills"> & { pid: number; more: boolean }
   >[];

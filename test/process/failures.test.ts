@@ -125,6 +125,18 @@ test("75: a lock that is not free in time names its holder", async () => {
   );
 });
 
+test("75: a version table that stays locked is waited for as long as the migration lock", async () => {
+  const url = await createTestDatabase();
+  await stampRows(url, "a1");
+  const holder = await connectClient(url);
+  await holder.query("begin");
+  await holder.query("lock table alembic_version");
+  const failure = await bootToFailure([{ id: "a1" }], { url, args: ["--lock-timeout", "300ms"] });
+  expect(failure.code).toBe(75);
+  expect(failure.msg).toBe("the database has not answered a query for 5 s");
+  expect(failure.hint).toContain("a session that has locked the version table");
+});
+
 test("80: a database that is ahead of the image", async () => {
   const url = await createTestDatabase();
   await stampRows(url, "z9");
