@@ -15,10 +15,9 @@ const oldestNode = [26, 9] as const;
 export const snapshotBanner = 'process.execPath = process.argv[0] = process.argv0 = "";';
 
 /**
- * Of V8, for a process that lives for some 50 ms: what it would pay back later is not worth while. Functions and patterns
- * are compiled only once they have run often, as those do that read hundreds of revisions; and the hashes of the snapshot's
- * strings are not made anew from a random seed at each start, which guards against those who choose the keys of a
- * server's tables.
+ * Of V8, for a process that lives for some 50 ms: what would pay only later is left out. Functions and patterns are compiled
+ * only once they have run often, as those do that read hundreds of revisions; and the hashes of the snapshot's strings are
+ * not made anew from a random seed at each start, which would guard a server whose clients choose the keys of its tables.
  */
 const flags = [
   "--no-rehash-snapshot",

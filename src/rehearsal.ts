@@ -1,6 +1,6 @@
-// Before the single executable's snapshot is taken, the usual start and `status` are played through once, on a small project and with a
-// made-up server: of a function that has run V8 keeps the bytecode in the snapshot, and any other is compiled at each
-// start. Nothing that happens here may be left behind in a variable.
+// Before the single executable's snapshot is taken, the usual start and `status` are played through once, on a small project
+// and with a made-up server: of a function that has run V8 keeps the bytecode in the snapshot, and any other is compiled at
+// each start. Nothing that happens here may be left behind: not in a variable, not in a buffer, not as a timer.
 
 import { createHmac, pbkdf2Sync } from "node:crypto";
 import { once } from "node:events";
