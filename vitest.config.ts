@@ -43,7 +43,7 @@ export default defineConfig({
           ...processTests,
           name: "executable",
           include: [
-            "test/process/{blog,boot,boot-signals,budget,exec-fidelity,failures,freeze,history,status,terminal,tls,user,wait}.test.ts",
+            "test/process/{blog,boot,boot-signals,budget,downgrade,exec-fidelity,failures,freeze,history,lint,status,terminal,tls,user,wait}.test.ts",
             "test/process/supervise-{child,end,memory,peers,signals}.test.ts",
             "test/process/single-executable.test.ts",
           ],

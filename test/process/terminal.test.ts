@@ -115,8 +115,11 @@ describe.each(["exec", "supervise"])("an interactive shell with --mode %s", (mod
     await expectShell(terminal, 148);
     terminal.type("jobs\n");
     await terminal.shown(/^\[1\]\+ +Stopped .*listener.*\n> $/m);
-    terminal.type("bg\n");
-    await terminal.shown(/^\[1\]\+ .*listener.* &\n[^]*> $/m);
+    // It reads in the background. A shell that resumes it in the moment in which that stops it does not notice.
+    terminal.type("set -b; bg\n");
+    await terminal.shown(/^\[1\]\+ .*listener.* &\n[^]*\n\[1\]\+ +Stopped /m);
+    terminal.type("jobs -l\n");
+    await terminal.shown(/\[1\]\+ +\d+ Stopped \(tty input\) .*\n> $/);
     terminal.type("fg\n");
     await terminal.shown(/\n.*listener.*\n/);
     terminal.type("line\n");
