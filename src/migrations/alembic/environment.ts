@@ -2,10 +2,15 @@
 // tokens are searched for whatever could make the ordinary reading of files and version table wrong.
 // Guarantees: unless a hazard is named, it migrates once, from the configured folders, with this version table.
 
-import { isAscii } from "node:buffer";
-
 import { type Literal, findAtTop, readArguments, readLiteral, splitAt } from "./literals.ts";
-import { decodeSource, type Line, type Source, type Token, tokenise } from "./tokens.ts";
+import {
+  decodeSource,
+  type Line,
+  normaliseNames,
+  type Source,
+  type Token,
+  tokenise,
+} from "./tokens.ts";
 
 export interface Environment {
   /** As given to `context.configure`, by literals only; null stands for Alembic's default. */
@@ -48,8 +53,8 @@ export function readEnvironment(
   const lines = tokens.lines.filter((line) => !isDocstring(line));
   // What is not in the whole need not be looked for in each token: in a string as it stands, in a name as Python compares it.
   const { text } = decoded;
-  const whole =
-    typeof source === "string" || isAscii(source) ? text : `${text}\n${text.normalize("NFKC")}`;
+  const names = normaliseNames(source, text);
+  const whole = names === text ? text : `${text}\n${names}`;
   const blocks = nestBlocks(lines);
   const contexts = findContextNames(lines);
   const table = readVersionTable(lines, contexts, { whole, flask: options.flask });

@@ -2,9 +2,14 @@
 // `depends_on`, told without running it: module-level assignments of literals, the last one counting.
 // Guarantees: a value is either what Python would bind, or "unknown" with the reason.
 
-import { isAscii } from "node:buffer";
-
-import { decodeSource, type Line, type Source, type Token, tokenise } from "./tokens.ts";
+import {
+  decodeSource,
+  normaliseNames,
+  type Line,
+  type Source,
+  type Token,
+  tokenise,
+} from "./tokens.ts";
 
 export type Literal =
   | { readonly kind: "none" }
@@ -63,9 +68,7 @@ class CannotTell extends Error {}
 export function readVariables(source: Source): VariablesAnswer {
   const decoded = decodeSource(source);
   if (decoded.kind === "unreadable") return { kind: "cannot-tell", reason: decoded.reason };
-  // As Python compares names.
-  const text =
-    typeof source === "string" || isAscii(source) ? decoded.text : decoded.text.normalize("NFKC");
+  const text = normaliseNames(source, decoded.text);
   const reaching = reachesOut.test(text);
   const tokens = tokenise(decoded.text, { skipFunctions: !reaching });
   if (tokens.kind === "unreadable") return { kind: "cannot-tell", reason: tokens.reason };

@@ -72,6 +72,11 @@ export function decodeSource(source: Source): SourceText {
   return { kind: "text", text: buffer.toString("latin1"), exact: ascii };
 }
 
+/** The decoded text with its names in the form in which Python compares them. */
+export function normaliseNames(source: Source, text: string): string {
+  return typeof source === "string" || isAscii(source) ? text : text.normalize("NFKC");
+}
+
 function decodeAscii(text: string): SourceText {
   if (text.includes("\0")) return { kind: "unreadable", reason: nullByte };
   const cookie = findCodingCookie(text.slice(0, cookieBytes));
@@ -213,10 +218,10 @@ function skipContinuation(text: string, at: number): number {
   return at + 2;
 }
 
-function matchBracket(open: string[], character: string): void {
+function matchBracket(open: string[], character: string, where = ""): void {
   if (character in closing) open.push(closing[character] as string);
   else if (character === ")" || character === "]" || character === "}") {
-    if (open.pop() !== character) throw new Unreadable(`an unexpected ${character}`);
+    if (open.pop() !== character) throw new Unreadable(`an unexpected ${character}${where}`);
   }
 }
 
@@ -382,11 +387,7 @@ function skipReplacementField(
     } else if (character === ":" && brackets.length === 0) {
       return skipFormatSpecification(text, at + 1, enclosing, depth);
     } else {
-      if (character in closing) brackets.push(closing[character] as string);
-      else if (character === ")" || character === "]" || character === "}") {
-        if (brackets.pop() !== character)
-          throw new Unreadable(`an unexpected ${character} in an f-string`);
-      }
+      matchBracket(brackets, character, " in an f-string");
       at += 1;
     }
   }
