@@ -1,21 +1,38 @@
 // The kinds of tests: `unit` has no process and no database, `process` runs the built bundle against a real PostgreSQL
-// and a real Alembic, `executable` does the same with the single executable, in the files where that can make a
-// difference; `container` runs the images of Dockerfile.backend in a real engine, when all else is done. Run one kind with
+// and a real Alembic, `executable` does the same with the single executable, in the files whose
+// header says so (`@runs-on`); `container` runs the images of Dockerfile.backend in a real engine, when all else is done. Run one kind with
 // `npx vitest run --project unit`.
 
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 
 import { defineConfig } from "vitest/config";
 
-import SummaryReporter from "./test/summary-reporter.ts";
+import LongestFirst from "./test/harness/longest-first.ts";
+import SummaryReporter from "./test/harness/summary-reporter.ts";
 
 const { ENTRYPOINT_TEST_PYTHON = ".venv/bin/python" } = process.env;
 
+// A busy machine takes its time; what never comes fails all the same.
+const patient = { expect: { poll: { timeout: 30_000 } } };
+
 const processTests = {
-  globalSetup: ["test/process/global-setup.ts"],
+  ...patient,
+  globalSetup: ["test/process/harness/global-setup.ts"],
   testTimeout: 60_000,
   hookTimeout: 60_000,
 };
+
+/** The process tests of one build. A file runs on the bundle, unless a line `// @runs-on BUILD, BUILD` names others. */
+function listTests(build: "bundle" | "executable"): string[] {
+  const files = readdirSync("test/process", { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".test.ts") && !file.includes("node_modules"))
+    .map((file) => path.join("test/process", file));
+  return files.filter((file) => {
+    const marker = /^\/\/ @runs-on (.*)$/m.exec(readFileSync(file, "utf8"))?.[1] ?? "bundle";
+    return marker.split(", ").includes(build);
+  });
+}
 
 // The Python whose Alembic and uvicorn the tests use, as an absolute path.
 const env = { ENTRYPOINT_TEST_PYTHON: path.resolve(ENTRYPOINT_TEST_PYTHON) };
@@ -25,16 +42,21 @@ export default defineConfig({
     reporters: ["default", new SummaryReporter()],
     // Most of a process test is waiting, and the smallest machine in use has two cores.
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
-        test: { name: "unit", include: ["test/unit/**/*.test.ts"] },
+        test: {
+          ...patient,
+          name: "unit",
+          include: ["test/unit/**/*.test.ts"],
+          testTimeout: 60_000,
+        },
       },
       {
         test: {
           ...processTests,
           name: "process",
-          include: ["test/process/**/*.test.ts"],
-          exclude: ["test/process/single-executable.test.ts"],
+          include: listTests("bundle"),
           env,
         },
       },
@@ -42,22 +64,18 @@ export default defineConfig({
         test: {
           ...processTests,
           name: "executable",
-          include: [
-            "test/process/{blog,boot,boot-signals,budget,downgrade,exec-fidelity,failures,freeze,history,lint,status,terminal,tls,user,wait}.test.ts",
-            "test/process/supervise-{child,end,memory,peers,signals}.test.ts",
-            "test/process/single-executable.test.ts",
-          ],
+          include: listTests("executable"),
           env: { ...env, ENTRYPOINT_TEST_EXECUTABLE: path.resolve("dist/entrypoint") },
         },
       },
       {
         test: {
+          ...patient,
           name: "container",
           include: ["test/container/**/*.test.ts"],
           globalSetup: ["test/container/global-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          expect: { poll: { timeout: 30_000 } },
           // How long `docker stop` takes is measured, and six replicas fill a small machine.
           fileParallelism: false,
           sequence: { groupOrder: 1 },

@@ -15,7 +15,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { Client } from "pg";
 
-const password = "postgres";
+const password = "a-local-secret";
 const startTimeoutMs = 60_000;
 const releaseTimeoutMs = 5000;
 const pollMs = 25;
@@ -26,6 +26,10 @@ export interface Postgres {
   url(database: string): string;
   /** Makes an empty database, unless it is there already, and returns its URL. */
   createDatabase(name: string): Promise<string>;
+  /** A hot standby of it, from a base backup, which the primary shows by this name; it has to be stopped before the primary. */
+  startStandby(name?: string): Promise<Postgres>;
+  /** An immediate shutdown, as a crash is one, and a start, which may be on another port. Resolves when the server answers. */
+  restart(): Promise<void>;
   /** A fast shutdown: what is still connected is cut off. Resolves when the server has gone. */
   stop(): Promise<void>;
 }
@@ -65,22 +69,81 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   }
   await waitUntilFree(dataDir);
 
+  const launch = async () =>
+    launchOnFreePort({ binaries, dataDir, account, settings: options.settings ?? {} }, temporary);
+  return describeServer(await launch(), launch, {
+    temporary: temporary ? dataDir : null,
+    startStandby: async (server, name) => {
+      const copy = makeTemporaryDir(account);
+      const label = await backUp(server, dataDir, copy);
+      for (const [file, text] of [
+        ["backup_label", label],
+        ["standby.signal", ""],
+      ] as const) {
+        const to = path.join(copy, file);
+        fs.writeFileSync(to, text);
+        if (account.uid !== undefined) fs.chownSync(to, account.uid, account.gid);
+      }
+      const { port } = new URL(server);
+      const primary_conninfo = `host=127.0.0.1 port=${port} user=postgres password=${password} application_name=${name}`;
+      const settings = { ...options.settings, primary_conninfo };
+      const follow = async () =>
+        launchOnFreePort({ binaries, dataDir: copy, account, settings }, true);
+      return describeServer(await follow(), follow, {
+        temporary: copy,
+        startStandby: refuseCascade,
+      });
+    },
+  });
+}
+
+async function refuseCascade(): Promise<never> {
+  throw new Error("cannot start the standby of a standby");
+}
+
+/** A base backup of a running server. @returns what says where the recovery of the copied files begins. */
+async function backUp(serverUrl: string, dataDir: string, copy: string): Promise<string> {
+  const client = new Client({ connectionString: serverUrl });
+  await client.connect();
+  try {
+    await client.query("select pg_backup_start('standby', true)");
+    // The owners and modes too.
+    spawnSync("cp", ["-a", `${dataDir}/.`, copy]);
+    // The WAL comes from the primary, and not from an archive that would be waited for.
+    const { rows } = await client.query<{ labelfile: string }>(
+      "select labelfile from pg_backup_stop(false)",
+    );
+    fs.rmSync(path.join(copy, "postmaster.pid"), { force: true });
+    return rows[0]?.labelfile ?? "";
+  } finally {
+    await client.end();
+  }
+}
+
+interface Launch {
+  readonly binaries: Binaries;
+  readonly dataDir: string;
+  readonly account: Account;
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+interface Server {
+  readonly server: ChildProcess;
+  readonly watchdog: ChildProcess;
+  readonly port: number;
+}
+
+async function launchOnFreePort(launch: Launch, temporary: boolean): Promise<Server> {
+  const { dataDir } = launch;
   const logFile = path.join(dataDir, "server.log");
   // Between the moment at which a free port is found and the one at which the server binds it, anyone may
   // take it: then another one is tried.
   for (let attempt = 1; ; attempt += 1) {
     const port = await findFreePort();
-    const server = launchServer({
-      binaries,
-      dataDir,
-      account,
-      port,
-      logFile,
-      settings: options.settings ?? {},
-    });
+    const server = launchServer(launch, port, logFile);
     const watchdog = launchWatchdog(dataDir, temporary);
     const problem = await waitUntilReady(server, port);
-    if (problem === null) return describeServer({ server, watchdog, port, dataDir, temporary });
+    if (problem === null) return { server, watchdog, port };
 
     await endWatchdog(watchdog);
     const log = lastLines(logFile, 15);
@@ -241,7 +304,6 @@ function initialiseCluster(binaries: Binaries, dataDir: string, account: Account
         : []),
       "--locale=C",
       "--no-sync",
-      "--no-instructions",
     ],
     { ...account, cwd: "/", env: serverEnvironment(), encoding: "utf8" },
   );
@@ -280,28 +342,21 @@ function readHolder(dataDir: string): number | null {
   }
 }
 
-function launchServer(from: {
-  binaries: Binaries;
-  dataDir: string;
-  account: Account;
-  port: number;
-  logFile: string;
-  settings: Readonly<Record<string, string>>;
-}): ChildProcess {
+function launchServer(from: Launch, port: number, logFile: string): ChildProcess {
   const settings = {
     listen_addresses: "127.0.0.1",
     unix_socket_directories: "",
     max_connections: "100",
     ...from.settings,
   };
-  const log = fs.openSync(from.logFile, "w");
+  const log = fs.openSync(logFile, "w");
   const server = spawn(
     path.join(from.binaries.directory, "bin/postgres"),
     [
       "-D",
       from.dataDir,
       "-p",
-      String(from.port),
+      String(port),
       ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
     ],
     {
@@ -374,27 +429,42 @@ async function waitUntilReady(server: ChildProcess, port: number): Promise<strin
   return `it did not answer within ${startTimeoutMs / 1000} s`;
 }
 
-function describeServer(from: {
-  server: ChildProcess;
-  watchdog: ChildProcess;
-  port: number;
-  dataDir: string;
-  temporary: boolean;
-}): Postgres {
-  const { server, watchdog, port, dataDir, temporary } = from;
+interface Surroundings {
+  /** The directory that ends with the server; null: none. */
+  readonly temporary: string | null;
+  readonly startStandby: (serverUrl: string, name: string) => Promise<Postgres>;
+}
+
+function describeServer(
+  first: Server,
+  launch: () => Promise<Server>,
+  { temporary, startStandby }: Surroundings,
+): Postgres {
+  let now = first;
+  const end = async (signal: NodeJS.Signals) => {
+    const { server, watchdog } = now;
+    if (server.exitCode === null && server.signalCode === null) {
+      server.ref();
+      const ended = once(server, "exit");
+      server.kill(signal);
+      await ended;
+    }
+    await endWatchdog(watchdog);
+  };
   return {
-    port,
-    url: (database) => urlOf(port, database),
-    createDatabase: (name) => createDatabase(urlOf(port, "postgres"), name),
+    get port() {
+      return now.port;
+    },
+    url: (database) => urlOf(now.port, database),
+    createDatabase: (name) => createDatabase(urlOf(now.port, "postgres"), name),
+    startStandby: async (name = "standby") => startStandby(urlOf(now.port, "postgres"), name),
+    async restart() {
+      await end("SIGQUIT");
+      now = await launch();
+    },
     async stop() {
-      if (server.exitCode === null && server.signalCode === null) {
-        server.ref();
-        const ended = once(server, "exit");
-        server.kill("SIGINT");
-        await ended;
-      }
-      await endWatchdog(watchdog);
-      if (temporary) fs.rmSync(dataDir, { recursive: true, force: true });
+      await end("SIGINT");
+      if (temporary !== null) fs.rmSync(temporary, { recursive: true, force: true });
     },
   };
 }

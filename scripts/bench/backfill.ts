@@ -1,8 +1,9 @@
 // How long a backfill takes, and how long it makes others wait, beside the ways in which people do it by hand: the single
-// UPDATE, a loop over pages in PL/pgSQL, and the statement that pgroll runs. All in one run, each on a table of its own
-// with the same rows, while writers update random rows and take the time of each update.
+// UPDATE, a loop over pages in PL/pgSQL, the statement that pgroll runs, and the batches of GitLab. All in one run, each
+// on a table of its own with the same rows, while writers update random rows and take the time of each update.
 //
-// Alone: node scripts/bench/backfill.ts [ROWS [ROUNDS]]; writes docker/backfill-waits.svg.
+// Alone: node scripts/bench/backfill.ts [ROWS [ROUNDS]]; writes scripts/bench/results/backfill.svg. With --replica a
+// streaming replica replays once in three seconds alone, and how far it falls behind is taken; no picture then.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -25,6 +26,8 @@ interface BackfillResult {
   readonly p99WaitMs: number;
   /** Rows that were forgotten, since a writer had moved them meanwhile; the most in a round. */
   readonly rowsLeft: number;
+  /** The most WAL, in MB, that the replica had not replayed; in all rounds. Null without one. */
+  readonly longestLagMb: number | null;
 }
 
 interface Wait {
@@ -36,11 +39,12 @@ interface Round {
   readonly tookMs: number;
   readonly waits: readonly Wait[];
   readonly rowsLeft: number;
+  readonly longestLagMb: number | null;
 }
 
 const root = join(import.meta.dirname, "../..");
 const bundle = join(root, "dist/entrypoint.js");
-const picture = join(root, "docker/backfill-waits.svg");
+const picture = join(root, "scripts/bench/results/backfill.svg");
 
 const set = "word_count = array_length(regexp_split_to_array(trim(body), E'\\\\s+'), 1)";
 const where = "word_count IS NULL";
@@ -52,6 +56,7 @@ type Run = (url: string, client: pg.Client) => Promise<void>;
 const forms: Readonly<Record<string, Run>> = {
   "entrypoint backfill": async (url) => {
     const words = ["backfill", "--table", "posts", "--set", set, "--where", where];
+    words.push("--max-lag", "1s");
     const child = spawn(process.execPath, [bundle, ...words, "--log-level", "warn"], {
       env: { DATABASE_URL: url },
       cwd: "/",
@@ -80,7 +85,29 @@ const forms: Readonly<Record<string, Run>> = {
       last = reached;
     }
   },
+  // Its sub-batches have 100 rows or more, as each migration says, and its pause is 100 ms.
+  "GitLab's sub-batches": async (_, client) => {
+    let first: number | null = 0;
+    while (first !== null) {
+      const next: number | null = await findNext(client, first);
+      const below = next === null ? "" : `and id < ${next}`;
+      await client.query(`update posts set ${set} where id >= ${first} ${below} and ${where}`);
+      first = next;
+      await sleep(100);
+    }
+  },
 };
+
+/** Where the sub-batch ends that begins at `first`; null for the last one. */
+async function findNext(client: pg.Client, first: number): Promise<number | null> {
+  const { rows } = await client.query<{ id: number }>(
+    `select id from posts where id >= ${first} order by id offset 1000 limit 1`,
+  );
+  return rows[0]?.id ?? null;
+}
+
+/** The part of the time in which the slow replica replays, in ms. */
+const replay = { forMs: 50, everyMs: 3_000 };
 
 /** The backfill's part of the whole benchmark, on a smaller table. */
 export async function benchBackfill({ quick }: Place): Promise<Findings> {
@@ -118,10 +145,12 @@ export async function benchBackfill({ quick }: Place): Promise<Findings> {
 async function compareForms(
   rows = 1_000_000,
   rounds = 3,
+  withReplica = false,
 ): Promise<{ results: readonly BackfillResult[]; svg: string }> {
   const postgres = await startPostgres({
     settings: { shared_buffers: "512MB", max_wal_size: "4GB", autovacuum: "off" },
   });
+  const replica = withReplica ? await startSlowReplica(postgres) : null;
   try {
     const url = await postgres.createDatabase("bench");
     const taken = new Map<string, Round[]>(Object.keys(forms).map((form) => [form, []]));
@@ -132,11 +161,11 @@ async function compareForms(
         ...all.slice(round % all.length),
         ...all.slice(0, round % all.length),
       ]) {
-        const result = await takeRound(postgres, url, rows, run);
+        const result = await takeRound(postgres, url, rows, run, replica);
         taken.get(form)?.push(result);
         const longest = Math.max(...result.waits.map(({ tookMs }) => tookMs));
         console.error(
-          `${form.padEnd(20)} ${(result.tookMs / 1000).toFixed(2)} s, the longest wait ${Math.round(longest)} ms, ${result.rowsLeft} rows left`,
+          `${form.padEnd(20)} ${(result.tookMs / 1000).toFixed(2)} s, the longest wait ${Math.round(longest)} ms, ${result.rowsLeft} rows left${result.longestLagMb === null ? "" : `, the replica ${result.longestLagMb} MB behind`}`,
         );
       }
     }
@@ -151,15 +180,79 @@ async function compareForms(
         longestWaitMs: Math.round(waits.at(-1) ?? 0),
         p99WaitMs: Math.round((waits[Math.floor(waits.length * 0.99)] ?? 0) * 10) / 10,
         rowsLeft: Math.max(...all.map(({ rowsLeft }) => rowsLeft)),
+        longestLagMb: withReplica
+          ? Math.max(...all.map(({ longestLagMb }) => longestLagMb ?? 0))
+          : null,
       };
     });
     return { results, svg: draw(rows, taken) };
   } finally {
+    await replica?.stop();
     await postgres.stop();
   }
 }
 
-async function takeRound(postgres: Postgres, url: string, rows: number, run: Run): Promise<Round> {
+interface SlowReplica {
+  /** Resolves when it has replayed all that the primary has written. */
+  catchUp(primary: pg.Client): Promise<void>;
+  /** @returns the most, in MB, that it had not replayed until `stop`. */
+  watch(url: string, stop: AbortSignal): Promise<number>;
+  stop(): Promise<void>;
+}
+
+async function startSlowReplica(primary: Postgres): Promise<SlowReplica> {
+  const standby = await primary.startStandby("slow");
+  const client = new pg.Client({ connectionString: standby.url("postgres") });
+  await client.connect();
+  const ended = new AbortController();
+  let slow = false;
+  const slowing = (async () => {
+    while (!ended.signal.aborted) {
+      if (slow) await client.query("select pg_wal_replay_pause()");
+      await sleep(replay.everyMs - replay.forMs);
+      await client.query("select pg_wal_replay_resume()");
+      await sleep(replay.forMs);
+    }
+  })();
+  const behind = async (on: pg.Client): Promise<number> => {
+    const { rows } = await on.query<{ mb: number }>(`
+      select pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::float8 / 1e6 as mb
+      from pg_stat_replication where application_name = 'slow'`);
+    return rows[0]?.mb ?? 0;
+  };
+  return {
+    async catchUp(on) {
+      slow = false;
+      while ((await behind(on)) > 0.1) await sleep(100);
+      slow = true;
+    },
+    async watch(url, stop) {
+      const on = new pg.Client({ connectionString: url });
+      await on.connect();
+      let most = 0;
+      while (!stop.aborted) {
+        most = Math.max(most, await behind(on));
+        await sleep(50);
+      }
+      await on.end();
+      return Math.round(most);
+    },
+    async stop() {
+      ended.abort();
+      await slowing;
+      await client.end();
+      await standby.stop();
+    },
+  };
+}
+
+async function takeRound(
+  postgres: Postgres,
+  url: string,
+  rows: number,
+  run: Run,
+  replica: SlowReplica | null,
+): Promise<Round> {
   const client = new pg.Client({ connectionString: url });
   // What breaks is told by the query that it breaks.
   client.on("error", () => undefined);
@@ -181,11 +274,13 @@ async function takeRound(postgres: Postgres, url: string, rows: number, run: Run
     end $$`);
   await client.query("vacuum (analyze) posts");
   await client.query("checkpoint");
+  await replica?.catchUp(client);
   const stop = new AbortController();
   const startMs = performance.now();
   const writing = Array.from({ length: writers }, () =>
     write(postgres.url("bench"), rows, startMs, stop.signal),
   );
+  const watching = replica?.watch(url, stop.signal) ?? null;
   await run(url, client);
   const tookMs = performance.now() - startMs;
   stop.abort();
@@ -194,7 +289,7 @@ async function takeRound(postgres: Postgres, url: string, rows: number, run: Run
     `select count(*)::int from posts where ${where}`,
   );
   await client.end();
-  return { tookMs, waits, rowsLeft: left[0]?.count ?? 0 };
+  return { tookMs, waits, rowsLeft: left[0]?.count ?? 0, longestLagMb: await watching };
 }
 
 /** Updates random rows, one after the other, and takes the time of each. */
@@ -250,8 +345,12 @@ function draw(rows: number, taken: ReadonlyMap<string, readonly Round[]>): strin
 }
 
 if (import.meta.main) {
-  const [rows, rounds] = process.argv.slice(2).map(Number);
-  const { results, svg } = await compareForms(rows, rounds);
-  writeFileSync(picture, svg);
+  const withReplica = process.argv.includes("--replica");
+  const [rows, rounds] = process.argv
+    .slice(2)
+    .filter((word) => word !== "--replica")
+    .map(Number);
+  const { results, svg } = await compareForms(rows, rounds, withReplica);
+  if (!withReplica) writeFileSync(picture, svg);
   console.table(results);
 }

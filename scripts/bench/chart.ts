@@ -1,4 +1,4 @@
-// The charts that README shows, as SVG by hand: bars for contenders, lines for growth. Each brings its own ground, light or
+// The charts that README.md shows, as SVG by hand: bars for contenders, lines for growth. Each brings its own ground, light or
 // dark as the reader's system is, so that it can be read on any page.
 
 import type { Summary } from "./measure.ts";

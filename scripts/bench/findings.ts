@@ -1,8 +1,8 @@
-// What the groups of the benchmark hand to the report: rows of README's table, figures for docker/bench.json, and charts.
+// What the groups of the benchmark hand to the report: rows of README.md's tables, figures for results/bench.json, and charts.
 
 import { divide, summarise, type Summary } from "./measure.ts";
 
-/** A row of README's table: a goal, what came out, and where the goal is missed why, in figures. */
+/** A row of README.md's tables: a goal, what came out, and where the goal is missed why, in figures. */
 export interface Row {
   readonly what: string;
   readonly against: string;
@@ -21,7 +21,7 @@ export interface Figure extends Summary {
 }
 
 interface Chart {
-  /** The file's name in docker/, without `bench-` and `.svg`. */
+  /** The file's name in scripts/bench/results/, without `.svg`. */
   readonly name: string;
   readonly svg: string;
 }

@@ -83,8 +83,8 @@ async function benchHistories(place: Place): Promise<Findings> {
 
 /** What waits: replicas that would migrate, at the lock, and those that wait for a job that does. */
 const waiters = {
-  "entrypoint, at the lock": { words: boots.entrypoint, waits: '"event":"lock-wait"' },
-  "entrypoint wait": { words: [executable, "wait", "--", "true"], waits: '"event":"waiting"' },
+  "entrypoint, at the lock": { words: boots.entrypoint, waits: "lock-wait: " },
+  "entrypoint wait": { words: [executable, "wait", "--", "true"], waits: "waiting: " },
 } as const;
 
 async function benchWaiting(place: Place): Promise<Findings> {
@@ -148,7 +148,7 @@ async function countWaiting(
   const env = environment(place, url, { standIn: "migrates for ever" });
   const command = { cwd: place.blog.directory, env };
   const holder = start(boots.entrypoint, command);
-  await holder.printed('"event":"migrating"');
+  await holder.printed("migrating: ");
   const waiting = Array.from({ length: number }, () => start(words, command));
   try {
     const all = await Promise.all(waiting.map((one) => one.printed(waits)));

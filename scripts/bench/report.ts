@@ -1,10 +1,11 @@
-// What a run leaves: the table on the terminal, docker/bench.json, the charts, and the table in README.
+// What a run leaves: the table on the terminal, results/bench.json, the charts, and the tables in README.md beside this file.
 
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import * as os from "node:os";
 import { join } from "node:path";
 
+import { fillMarks, formatTable } from "../markdown.ts";
 import type { Figure, Findings, Row } from "./findings.ts";
 import { isInstalled } from "./place.ts";
 
@@ -76,47 +77,45 @@ function runQuietly(file: string, word: string): { stdout: string } {
   return { stdout: execFileSync("sh", ["-c", `"$0" "$1" 2>&1`, file, word], { encoding: "utf8" }) };
 }
 
-/** The cells of README's table, below its headings. */
-export function listCells({ rows }: Pick<Report, "rows">): string[][] {
-  return rows.map(({ what, against, goal, measured, met, cause }) => [
-    what,
-    against,
-    goal,
-    measured,
-    met === null ? "" : met ? "yes" : `no: ${cause}`,
-  ]);
-}
-
 /** The sentence that says when and on what all that has been measured. */
-export function describeRun({ date, machine, versions }: Report): string {
+function describeRun({ date, machine, versions }: Report): string {
   const programs = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return `Measured on ${date.slice(0, 10)} on ${machine["cores"]} cores (${machine["processor"]}, ${machine["memoryGiB"]} GiB, ${machine["system"]}, kernel ${machine["kernel"]}, load average ${machine["loadAverage"]} at the end), with ${programs.join(", ")}.`;
 }
 
-const marks = ["<!-- bench -->", "<!-- /bench -->"] as const;
-
-/** README with the table between its marks made anew. @throws where the marks are missing. */
-function insertTable(readme: string, report: Report): string {
-  const [from, to] = marks.map((mark) => readme.indexOf(mark));
-  if (from === undefined || to === undefined || from === -1 || to < from) {
-    throw new Error(`README.md has no ${marks.join(" … ")}`);
-  }
-  const heading = ["What", "Against", "Goal", "Measured", "Met"];
-  const lines = [heading, heading.map(() => "---"), ...listCells(report)].map(
-    (cells) => `| ${cells.join(" | ")} |`,
-  );
-  const body = `${marks[0]}\n\n${describeRun(report)}\n\n${lines.join("\n")}\n\n`;
-  return readme.slice(0, from) + body + readme.slice(to);
+/** The part of README.md that a run writes: what it ran on, the goals that are met, the others with their cause. */
+export function formatReport(report: Report): string {
+  const { rows } = report;
+  const met = rows.filter((row) => row.met === true);
+  const missed = rows.filter((row) => row.met === false);
+  const measured = rows.filter((row) => row.met === null);
+  return [
+    describeRun(report),
+    "## Reached",
+    formatTable(
+      ["What", "Against", "Goal", "Measured"],
+      met.map((row) => [row.what, row.against, row.goal, row.measured]),
+    ),
+    "## Missed",
+    formatTable(
+      ["What", "Against", "Goal", "Measured", "Cause"],
+      missed.map((row) => [row.what, row.against, row.goal, row.measured, row.cause]),
+    ),
+    "## Without a goal",
+    formatTable(
+      ["What", "Against", "Measured"],
+      measured.map((row) => [row.what, row.against, row.measured]),
+    ),
+  ].join("\n\n");
 }
 
-/** The files of a whole run: those in docker/, and README. */
+/** The files of a whole run: those in scripts/bench/results/, and README.md. */
 export function publish(report: Report, findings: readonly Findings[]): void {
-  writeReport(report, findings, join(root, "docker"));
-  const readme = join(root, "README.md");
-  writeFileSync(readme, insertTable(readFileSync(readme, "utf8"), report));
-  execFileSync(join(root, "node_modules/.bin/oxfmt"), ["README.md", "docker/bench.json"], {
-    cwd: root,
-  });
+  writeReport(report, findings, join(import.meta.dirname, "results"));
+  const readme = join(import.meta.dirname, "README.md");
+  writeFileSync(readme, fillMarks(readFileSync(readme, "utf8"), "bench", formatReport(report)));
+  const oxfmt = join(root, "node_modules/.bin/oxfmt");
+  execFileSync(oxfmt, ["scripts/bench/results/bench.json"], { cwd: root });
 }
 
 export function writeReport(
@@ -126,15 +125,15 @@ export function writeReport(
 ): void {
   writeFileSync(join(directory, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
   for (const { name, svg } of findings.flatMap(({ charts }) => charts)) {
-    writeFileSync(join(directory, `bench-${name}.svg`), svg);
+    writeFileSync(join(directory, `${name}.svg`), svg);
   }
 }
 
 /** The table for a terminal: for each row a few lines. */
 export function printReport(report: Report): void {
-  for (const [what = "", against, goal, measured, met = ""] of listCells(report)) {
+  for (const { what, against, goal, measured, met, cause } of report.rows) {
     console.log(`\n${what}\n  against   ${against}\n  goal      ${goal}\n  measured  ${measured}`);
-    if (met !== "") console.log(`  met       ${met}`);
+    if (met !== null) console.log(`  met       ${met ? "yes" : `no: ${cause}`}`);
   }
   console.log("\nAll figures: the median, p10 to p90, and the rounds");
   for (const { what, who, unit, median, p10, p90, rounds } of report.figures) {

@@ -20,7 +20,7 @@ import {
 
 const root = join(import.meta.dirname, "../..");
 const python = join(root, ".venv/bin/python");
-const orphans = join(root, "test/process/fixtures/orphans.pl");
+const orphans = join(root, "test/process/supervise/fixtures/orphans.pl");
 const pidNamespace = "unshare --pid --fork --mount-proc --kill-child".split(" ");
 
 /** It needs no application: the words behind are its own arguments. */

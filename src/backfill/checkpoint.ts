@@ -1,59 +1,65 @@
-// What survives a SIGKILL: how far each job has come, in a table of a schema of our own, entrypoint.backfill. It is
-// written by the statement that updates the rows, so that both are there or neither is. The last job that ends takes
-// table and schema away; the application's own schemas are never touched.
+// What survives a SIGKILL: the progress of each job, in a table of its own schema, entrypoint.backfill. The statement
+// that updates the rows writes it too: both are committed or neither is. The last job that ends drops the table and the
+// schema; the application's schemas are never touched.
 
-import pg from "pg";
-import { advisoryHolderQuery, type Session } from "../database/blockers.ts";
-import { Failure } from "../exit-codes.ts";
-import type { Place } from "./cursor.ts";
-import type { BackfillOptions, Job } from "./job.ts";
-import type { Plan } from "./plan.ts";
+import { isRefusal } from "../postgres/errors.ts";
+import type { Connection } from "../postgres/connection.ts";
+import { advisoryHolderQuery, type Session } from "../postgres/sessions.ts";
+import { Failure } from "../failure.ts";
+import { quoteLiteral, quoteName } from "../postgres/names.ts";
+import type { Bound } from "./cursor.ts";
+import type { BackfillOptions } from "../settings/settings.ts";
+import type { Job } from "./job.ts";
 
 /** Where a job is: in which round, in which table, and behind what there. */
 export interface Position {
-  /** 0 for the first time through the table; the sweeps after it count on. */
+  /** 0 for the first pass over the table, then the number of the sweep. */
   readonly round: number;
   /** The table's oid; null before the first one. */
   readonly leaf: number | null;
-  readonly after: Place | null;
+  readonly after: Bound | null;
+  /** About how many rows have been read in this round; earlier versions did not count them. */
+  readonly read?: number;
 }
 
 export interface Checkpoint {
   readonly position: Position;
   /** Rows that have been updated so far, in all runs. */
   readonly rows: number;
-  /** How many there were to be, as it was estimated at the beginning. */
+  /** How many there would be, as it was estimated at the beginning. */
   readonly expected: number;
-  /** Whether an earlier run has left it. */
+  /** Whether an earlier run left it. */
   readonly resumed: boolean;
 }
 
 const start: Position = { round: 0, leaf: null, after: null };
 
 const schema = "entrypoint";
-const table = `${schema}.backfill`;
-/** Held while table and schema are made or taken away: "entrybak" in ASCII. */
+const tableName = "backfill";
+const table = `${schema}.${tableName}`;
+/** Held while table and schema are created or dropped: "entrybak" in ASCII. */
 const tableLockKey = 0x65_6e_74_72_79_62_61_6bn.toString();
 
-const { escapeLiteral } = pg;
-
-/** Finds the job's checkpoint or makes one. Throws Failure "bad-settings" where another job has the name. */
+/**
+ * Finds the job's checkpoint or creates one.
+ * @param expected how many rows there are to update. Throws Failure "bad-settings" where another job has the name.
+ */
 export async function openCheckpoint(
-  client: pg.Client,
+  connection: Connection,
   job: Job,
-  plan: Plan,
+  expected: number,
   options: BackfillOptions,
 ): Promise<Checkpoint> {
-  const name = escapeLiteral(job.name);
+  const name = quoteLiteral(job.name);
   try {
-    await client.query("begin");
-    await client.query(`select pg_advisory_xact_lock(${tableLockKey})`);
-    const { rows: found } = await client.query<{ there: boolean }>(
+    await connection.query("begin");
+    await connection.query(`select pg_advisory_xact_lock(${tableLockKey})`);
+    const { rows: found } = await connection.query<{ there: boolean }>(
       `select to_regnamespace('${schema}') is not null as there`,
     );
-    // With IF NOT EXISTS the privilege would be wanted all the same.
-    if (found[0]?.there !== true) await client.query(`create schema ${schema}`);
-    await client.query(`
+    // IF NOT EXISTS would need the privilege even where the schema exists.
+    if (found[0]?.there !== true) await connection.query(`create schema ${schema}`);
+    await connection.query(`
       create table if not exists ${table} (
         name text primary key,
         digest text not null,
@@ -67,18 +73,18 @@ export async function openCheckpoint(
         started_at timestamptz not null default clock_timestamp(),
         updated_at timestamptz not null default clock_timestamp()
       )`);
-    const { rowCount: made } = await client.query(`
+    const { rowCount: made } = await connection.query(`
       insert into ${table} (name, digest, lock_key, table_name, set_list, condition, position, expected)
       values (${[
         name,
-        escapeLiteral(job.digest),
+        quoteLiteral(job.digest),
         job.lockKey,
-        ...[options.table, options.set, options.where].map((text) => escapeLiteral(text)),
-        escapeLiteral(JSON.stringify(start)),
-        String(plan.rows),
+        ...[options.table, options.set, options.where].map((text) => quoteLiteral(text)),
+        quoteLiteral(JSON.stringify(start)),
+        String(expected),
       ].join(", ")})
       on conflict do nothing`);
-    const { rows } = await client.query<{
+    const { rows } = await connection.query<{
       digest: string;
       set: string;
       where: string;
@@ -88,39 +94,44 @@ export async function openCheckpoint(
     }>(`
       select digest, set_list as set, condition as where, position, rows::float8, expected::float8
       from ${table} where name = ${name}`);
-    await client.query("commit");
+    await connection.query("commit");
     const [row] = rows;
-    if (row === undefined) throw new Error("the checkpoint that was written is not there");
-    const { digest, position, expected } = row;
+    if (row === undefined) throw new Error("the checkpoint that was written is missing");
+    const { digest, position } = row;
     if (digest !== job.digest) {
       throw new Failure(
         "bad-settings",
         `another backfill has the name ${job.name}: --set ${row.set} --where ${row.where}`,
         {
-          hint: `finish that one, give this one a --name, or give that one up: delete from ${table} where name = ${name}`,
+          hint: `finish that one, give this one a --name, or abandon that one: ${abandonStatement(job)}`,
         },
       );
     }
-    return { position, rows: row.rows, expected, resumed: made === 0 };
+    return { position, rows: row.rows, expected: row.expected, resumed: made === 0 };
   } catch (error) {
-    if (!(error instanceof pg.DatabaseError)) throw error;
-    await client.query("rollback");
+    if (!isRefusal(error)) throw error;
+    await connection.query("rollback");
     if (error.code !== "42501") throw error;
     throw new Failure(
       "database-unavailable",
-      `cannot keep the backfill's checkpoint in ${table}: ${error.message}`,
+      `cannot save the backfill's checkpoint in ${table}: ${error.message}`,
       {
-        hint: `as the database's owner: create schema if not exists ${schema}; grant usage, create on schema ${schema} to ${client.escapeIdentifier(client.user ?? "public")}`,
+        hint: `as the database's owner: create schema if not exists ${schema}; grant usage, create on schema ${schema} to ${quoteName(connection.user)}`,
         cause: error,
       },
     );
   }
 }
 
+/** SQL that gives a backfill up. */
+export function abandonStatement({ name }: Job): string {
+  return `delete from ${table} where name = ${quoteLiteral(name)}`;
+}
+
 /**
- * `update` and the checkpoint behind it, in one statement. It returns `updated` rows, in how many of them the condition
- * holds `again`, and `matching` rows before, where that is asked for.
- * @param matching selects that number.
+ * `update` and the checkpoint behind it, in one statement. It returns how many rows were `updated`, in how many of them
+ * the condition holds `again`, and how many were `matching` before.
+ * @param matching selects that number; null: it is not needed.
  */
 export function writeWithCheckpoint(
   job: Job,
@@ -130,19 +141,19 @@ export function writeWithCheckpoint(
 ): string {
   return (
     `with batch as (${update}), done as (select count(*) as updated, count(*) filter (where again) as again from batch) ` +
-    `update ${table} set position = ${escapeLiteral(JSON.stringify(position))}, ` +
+    `update ${table} set position = ${quoteLiteral(JSON.stringify(position))}, ` +
     `rows = rows + done.updated, updated_at = clock_timestamp() ` +
-    `from done where name = ${escapeLiteral(job.name)} ` +
+    `from done where name = ${quoteLiteral(job.name)} ` +
     `returning done.updated::int, done.again::int, ${matching === null ? "null::int" : `(${matching})::int`} as matching`
   );
 }
 
-/** Takes the job's checkpoint away, and the last one table and schema, where they are ours. */
-export async function removeCheckpoint(client: pg.Client, job: Job): Promise<void> {
-  await client.query(`
+/** Deletes the job's checkpoint and, after the last one, table and schema, where this role owns them. */
+export async function removeCheckpoint(connection: Connection, job: Job): Promise<void> {
+  await connection.query(`
     begin;
     select pg_advisory_xact_lock(${tableLockKey});
-    delete from ${table} where name = ${escapeLiteral(job.name)};
+    ${abandonStatement(job)};
     do $$
     begin
       if exists (select from ${table}) then return; end if;
@@ -157,30 +168,35 @@ export async function removeCheckpoint(client: pg.Client, job: Job): Promise<voi
     commit`);
 }
 
-/** A backfill that has begun and not ended. */
+/** A backfill that began and has not ended. */
 export interface KnownBackfill {
   readonly name: string;
   readonly table: string;
   readonly set: string;
   readonly where: string;
-  /** Rows updated so far, and how many there were to be, as an estimate. */
+  /** Rows updated so far, and the estimate of all. */
   readonly rows: number;
   readonly expected: number;
   readonly round: number;
   /** Since the last batch, by the server's clock. */
   readonly idleSeconds: number;
-  /** Who is at work on it; null where nobody is. */
+  /** The session that runs it; null where none does. */
   readonly session: Session | null;
 }
 
-/** Selects whether there are checkpoints that this role may read. */
-export const checkpointsReadable = `
-  coalesce(has_table_privilege(to_regclass('${table}'), 'select')
-    and has_schema_privilege(to_regnamespace('${schema}'), 'usage'), false)`;
+/** An expression: whether there are checkpoints, and whether this role may read them. */
+export const checkpointsFound = `
+  coalesce((
+    select case when has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') then 'readable' else 'hidden' end
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = '${schema}' and c.relname = '${tableName}'
+  ), 'none')`;
 
-/** Ask only where `checkpointsReadable`, and nothing after it in the same transaction. */
-export async function listBackfills(client: pg.Client): Promise<KnownBackfill[]> {
-  const answer = client.query<KnownBackfill>(`
+/** Only where they are readable, and as the last query of its transaction. Null where they cannot be read now. */
+export async function listBackfills(
+  connection: Connection,
+): Promise<readonly KnownBackfill[] | null> {
+  const query = connection.query<KnownBackfill>(`
     select b.name, b.table_name as "table", b.set_list as set, b.condition as where, b.rows::float8, b.expected::float8,
       (b.position ->> 'round')::int as round,
       round(extract(epoch from clock_timestamp() - b.updated_at))::int as "idleSeconds",
@@ -190,11 +206,12 @@ export async function listBackfills(client: pg.Client): Promise<KnownBackfill[]>
         ) s
       ) as session
     from ${table} b order by b.name`);
-  // The last one may have ended a moment ago, and the table with it (undefined_table, lock_not_available), or what was
-  // asked before has failed (in_failed_sql_transaction).
-  const { rows } = await answer.catch((error: unknown) => {
-    if (["42P01", "55P03", "25P02"].includes((error as { code?: string }).code ?? ""))
-      return { rows: [] };
+  const { rows } = await query.catch((error: unknown) => {
+    const { code = "" } = error as { code?: string };
+    // The last one has ended a moment ago, and the table with it (undefined_table).
+    if (code === "42P01") return { rows: [] };
+    // It is being dropped (lock_not_available), or an earlier query failed (in_failed_sql_transaction).
+    if (["55P03", "25P02"].includes(code)) return { rows: null };
     throw error;
   });
   return rows;

@@ -1,28 +1,25 @@
 // What the user gave as SQL, read by PostgreSQL's own parser: the name of a table, one list of assignments, one
-// condition. Guarantees that each text stays what it is wherever it is put: no clause, no second statement, no
-// parameter gets in with it. Whether the columns exist is the server's to say.
+// condition. Guarantees: each text is that and nothing else wherever it is inserted, without another clause, a second
+// statement or a parameter. Whether the columns exist only the server knows.
 
 import type { Node, SelectStmt, UpdateStmt } from "libpg-query";
-import { Failure } from "../exit-codes.ts";
-import { loadSqlParser, SqlSyntaxError, type SqlParser } from "../sql/parser.ts";
-
-interface TableName {
-  /** Null: the search path decides. */
-  readonly schema: string | null;
-  readonly name: string;
-}
+import { Failure } from "../failure.ts";
+import type { RelationName } from "../postgres/names.ts";
+import { loadSqlParser, SqlSyntaxError, type SqlParser } from "../postgres/parser.ts";
 
 export interface Expressions {
-  readonly table: TableName;
+  readonly table: RelationName;
   /** The columns that are assigned, in their order. */
   readonly columns: readonly string[];
-  /** Those of them that the condition wants to be NULL: the ones that have no NULL left in the end. */
+  /** Those of them that the condition requires to be NULL: they have no NULL left in the end. */
   readonly missing: readonly string[];
+  /** Those of which it requires a value: a row that is inserted without one is none to fill. */
+  readonly valued: readonly string[];
   readonly set: string;
   readonly where: string;
 }
 
-/** A place in one of the user's texts that is wrong. */
+/** An error at a position of one of the user's texts. */
 class NotAllowed extends Error {
   readonly index: number;
   constructor(message: string, index: number) {
@@ -31,7 +28,7 @@ class NotAllowed extends Error {
   }
 }
 
-/** Throws Failure "bad-settings" with the place in each text that is wrong. */
+/** Throws Failure "bad-settings" with the position of the error in each text. */
 export async function parseExpressions(given: {
   readonly table: string;
   readonly set: string;
@@ -44,7 +41,7 @@ export async function parseExpressions(given: {
       return parse(parser, text);
     } catch (error) {
       if (!(error instanceof NotAllowed)) throw error;
-      problems.push(`${flag}: ${error.message}: ${showPlace(text, error.index)}`);
+      problems.push(`${flag}: ${error.message}: ${showPosition(text, error.index)}`);
       return null;
     }
   };
@@ -53,21 +50,22 @@ export async function parseExpressions(given: {
   const tested = read("--where", given.where, parseCondition);
   if (table === null || columns === null || tested === null) {
     throw new Failure("bad-settings", `cannot read the backfill: ${problems.join("; ")}`, {
-      hint: "--table SCHEMA.NAME, --set 'COLUMN = EXPRESSION, …' and --where 'CONDITION', each as SQL has it in an UPDATE",
+      hint: "write --table SCHEMA.NAME, --set 'COLUMN = EXPRESSION, …' and --where 'CONDITION', each as in an UPDATE",
       details: { problems },
     });
   }
   return Object.freeze({
     table,
     columns,
-    missing: columns.filter((column) => tested.includes(column)),
+    missing: columns.filter((column) => tested.nulls.includes(column)),
+    valued: columns.filter((column) => tested.values.includes(column)),
     set: given.set.trim(),
     where: given.where.trim(),
   });
 }
 
-/** `character 9: word_count → form posts`: the arrow is where the parser stopped. */
-export function showPlace(text: string, index: number): string {
+/** `character 9: word_count → form posts`: the parser stopped at the arrow. */
+export function showPosition(text: string, index: number): string {
   const shown = 40;
   const before = text.slice(0, index);
   const after = text.slice(index);
@@ -76,16 +74,16 @@ export function showPlace(text: string, index: number): string {
   return `character ${Array.from(before).length + 1}: ${`${head} → ${tail}`.replaceAll(/\s+/g, " ").trim()}`;
 }
 
-function parseTable(parser: SqlParser, text: string): TableName {
+function parseTable(parser: SqlParser, text: string): RelationName {
   const node = parseWithin(parser, "lock table\n", text, "\n");
-  // With the options of LOCK behind it there can be none in it.
+  // With the options of LOCK behind it the text cannot contain any.
   parseWithin(parser, "lock table\n", text, "\nin share mode nowait");
   const { relations = [] } = "LockStmt" in node ? node.LockStmt : {};
   const [first, ...more] = relations;
   const range = first !== undefined && "RangeVar" in first ? first.RangeVar : null;
   const { relname, schemaname = null, catalogname, inh } = range ?? {};
   if (relname === undefined || catalogname !== undefined || inh !== true || more.length > 0) {
-    throw new NotAllowed("allowed is NAME or SCHEMA.NAME", 0);
+    throw new NotAllowed("only NAME or SCHEMA.NAME is allowed", 0);
   }
   return { schema: schemaname, name: relname };
 }
@@ -93,7 +91,7 @@ function parseTable(parser: SqlParser, text: string): TableName {
 /** The names of the columns. */
 function parseAssignments(parser: SqlParser, text: string): string[] {
   const update = parseWithin(parser, "update t set\n", text, "\n") as { UpdateStmt: UpdateStmt };
-  // In a MERGE nothing but assignments can stand at this place, so that the parser stops at what is too much.
+  // In a MERGE only assignments are allowed here: the parser stops at anything else.
   parseWithin(
     parser,
     "merge into t using t on true when matched then update set\n",
@@ -104,53 +102,85 @@ function parseAssignments(parser: SqlParser, text: string): string[] {
     const { name, indirection, location = 0 } = "ResTarget" in target ? target.ResTarget : {};
     if (name === undefined || indirection !== undefined) {
       const index = indexOf("update t set\n", text, location);
-      throw new NotAllowed("a whole column is assigned, no element and no field of one", index);
+      throw new NotAllowed(
+        "only a whole column can be assigned, no element or field of one",
+        index,
+      );
     }
     return name;
   });
 }
 
-/** The columns of which the condition says that they are NULL, whatever else it says. */
-function parseCondition(parser: SqlParser, text: string): string[] {
-  // Between parentheses the parser stops at any clause that follows; without them, at one that is closed too many.
-  parseWithin(parser, "select (\n", text, "\n)");
-  const select = parseWithin(parser, "select where\n", text, "\n") as { SelectStmt: SelectStmt };
-  return select.SelectStmt.whereClause === undefined
-    ? []
-    : nullTests(select.SelectStmt.whereClause);
+/** The columns that the condition requires to be NULL, whatever else it says. */
+/** The columns that must be NULL, and those that must not, for the condition to be true. */
+interface Tested {
+  readonly nulls: readonly string[];
+  readonly values: readonly string[];
 }
 
-function nullTests(node: Node): string[] {
-  if ("BoolExpr" in node && node.BoolExpr.boolop === "AND_EXPR") {
-    return (node.BoolExpr.args ?? []).flatMap(nullTests);
-  }
+function parseCondition(parser: SqlParser, text: string): Tested {
+  // In parentheses the parser stops at any further clause; without them, at an unmatched closing one.
+  parseWithin(parser, "select (\n", text, "\n)");
+  const select = parseWithin(parser, "select where\n", text, "\n") as { SelectStmt: SelectStmt };
+  const parts = conjunctsOf(select.SelectStmt.whereClause);
+  return { nulls: parts.flatMap(nullTest), values: parts.flatMap(valueTests) };
+}
+
+function conjunctsOf(node: Node | undefined): readonly Node[] {
+  if (node === undefined) return [];
+  return "BoolExpr" in node && node.BoolExpr.boolop === "AND_EXPR"
+    ? (node.BoolExpr.args ?? []).flatMap(conjunctsOf)
+    : [node];
+}
+
+function nullTest(node: Node): readonly string[] {
   if (!("NullTest" in node) || node.NullTest.nulltesttype !== "IS_NULL") return [];
-  const { arg } = node.NullTest;
-  const last = arg !== undefined && "ColumnRef" in arg ? arg.ColumnRef.fields?.at(-1) : undefined;
+  return columnOf(node.NullTest.arg);
+}
+
+/** Operators that are not true of a NULL. */
+const strict = new Set(["=", "<>", "<", ">", "<=", ">="]);
+
+function valueTests(node: Node): readonly string[] {
+  if ("NullTest" in node)
+    return node.NullTest.nulltesttype === "IS_NOT_NULL" ? columnOf(node.NullTest.arg) : [];
+  if (!("A_Expr" in node)) return [];
+  const { kind, name = [], lexpr, rexpr } = node.A_Expr;
+  const [operator] = name;
+  const known =
+    operator !== undefined && "String" in operator && strict.has(operator.String.sval ?? "");
+  if (kind === "AEXPR_IN" || kind === "AEXPR_BETWEEN" || kind === "AEXPR_LIKE")
+    return columnOf(lexpr);
+  return kind === "AEXPR_OP" && known ? [...columnOf(lexpr), ...columnOf(rexpr)] : [];
+}
+
+function columnOf(node: Node | undefined): readonly string[] {
+  const last =
+    node !== undefined && "ColumnRef" in node ? node.ColumnRef.fields?.at(-1) : undefined;
   const name = last !== undefined && "String" in last ? last.String.sval : undefined;
   return name === undefined ? [] : [name];
 }
 
 /** The one statement that `before`, the text and `after` make together. */
 function parseWithin(parser: SqlParser, before: string, text: string, after: string): Node {
-  if (text.trim() === "") throw new NotAllowed("nothing is given", 0);
+  if (text.trim() === "") throw new NotAllowed("it is empty", 0);
   try {
     const script = `${before}${text}${after}`;
     const [statement] = parser.parse(script);
-    if (statement === undefined) throw new NotAllowed("nothing is given", 0);
+    if (statement === undefined) throw new NotAllowed("it is empty", 0);
     if (statement.end !== script.trimEnd().length) {
       throw new NotAllowed('syntax error at or near ";"', statement.end - before.length);
     }
     const parameter = findParameter(statement.node);
     if (parameter !== null) {
-      throw new NotAllowed("there are no parameters", indexOf(before, text, parameter));
+      throw new NotAllowed("a parameter is not allowed", indexOf(before, text, parameter));
     }
     return statement.node;
   } catch (error) {
     if (!(error instanceof SqlSyntaxError)) throw error;
     const index = error.index - before.length;
     if (index >= text.length) throw new NotAllowed("syntax error at the end", text.length);
-    // What the parser quotes may go on behind the text.
+    // What the parser quotes may extend beyond the text.
     const [message = ""] = error.message.split("\n");
     throw new NotAllowed(message.replace(/ at or near "[^"]*$/, ""), Math.max(index, 0));
   }
@@ -163,7 +193,7 @@ function indexOf(before: string, text: string, location: number): number {
     .toString().length;
 }
 
-/** The place of the first `$1`. */
+/** The location of the first `$1`. */
 function findParameter(tree: unknown): number | null {
   if (typeof tree !== "object" || tree === null) return null;
   for (const [name, value] of Object.entries(tree)) {

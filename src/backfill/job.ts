@@ -1,20 +1,18 @@
 // What a backfill is: a table, assignments and a condition, under a name. Two runs with the same name are the same job,
-// of which one is at work at a time; the digest tells whether they also mean the same.
+// and only one runs at a time; the digest shows whether they also mean the same.
 
 import { createHash } from "node:crypto";
+import type { Words } from "../context.ts";
+import type { BackfillOptions } from "../settings/settings.ts";
 import type { Expressions } from "./expressions.ts";
 
-/** As the command line has it. */
-export interface BackfillOptions {
-  readonly table: string;
-  readonly set: string;
-  readonly where: string;
-  /** Null: the table and the columns make one. */
-  readonly name: string | null;
-  /** What a batch should take. */
-  readonly batchTimeMs: number;
-  /** How far a replica may be behind; 0 means no limit. */
-  readonly maxLagMs: number;
+/** The command that starts a backfill or resumes it. */
+export function backfillWords(
+  options: Pick<BackfillOptions, "table" | "set" | "where"> & { readonly name?: string },
+): Words {
+  const { table, set, where, name } = options;
+  const named = name === undefined ? [] : ["--name", name];
+  return ["entrypoint", "backfill", "--table", table, "--set", set, "--where", where, ...named];
 }
 
 export interface Job {
@@ -25,7 +23,7 @@ export interface Job {
   readonly lockKey: string;
 }
 
-/** @param table the table as the catalog has it; a new name leaves its oid as it is. */
+/** @param table as the catalog has it; a rename does not change its oid. */
 export function describeJob(
   { columns, set, where }: Expressions,
   table: { readonly oid: number; readonly schema: string; readonly relation: string },

@@ -1,38 +1,37 @@
-// Who falls behind because of us: replicas, and those for whom the server has to keep WAL (slots, the archive). The
-// server's own replay_lag stands still where a replica does, so the time is taken here, from where the primary's WAL was
-// when.
+// What falls behind: replicas, and slots and the archive, for which the server has to retain WAL. The server's own
+// replay_lag does not grow while a replica stands still, so the lag is measured here, by the positions of the primary's WAL.
 
-import type pg from "pg";
+import type { Connection } from "../postgres/connection.ts";
 import type { Burden } from "./pace.ts";
 
-/** What the server says at one moment; places in the WAL are bytes from its beginning. */
+/** One sample; positions in the WAL are bytes from its beginning. */
 export interface Replication {
-  /** Where the primary's WAL is. */
+  /** The end of the primary's WAL. */
   readonly position: number;
   readonly replicas: readonly {
     readonly name: string;
-    /** Null where the role may not see it. */
+    /** Null where the role is not allowed to see it. */
     readonly replayed: number | null;
     /** The server's own measure. */
     readonly replayLagMs: number | null;
   }[];
-  /** What slots and the archive hold back. */
+  /** What slots and the archive retain. */
   readonly retained: readonly { readonly name: string; readonly bytes: number }[];
-  /** What max_wal_size is: the WAL that the server keeps in any case. */
+  /** max_wal_size: the WAL that the server retains in any case. */
   readonly retainedLimit: number;
 }
 
 export interface LagClock {
-  /** What weighs on the server at this moment. */
+  /** What may delay the next batch now. */
   weigh(now: Replication, nowMs: number): Burden[];
 }
 
-/** A sample is taken no more often than that; the lag is exact to it. */
+/** The shortest time between two samples, and the precision of the lag. */
 const sampleEveryMs = 100;
 
 /** @param maxLagMs 0: neither replicas nor retained WAL count. */
 export function createLagClock(maxLagMs: number): LagClock {
-  /** Where the WAL was when, the oldest first; all of it ahead of the slowest replica but the first one. */
+  /** The oldest first; all but the first one are ahead of the slowest replica. */
   const samples: { position: number; atMs: number }[] = [];
   return {
     weigh({ position, replicas, retained, retainedLimit }, nowMs) {
@@ -46,7 +45,7 @@ export function createLagClock(maxLagMs: number): LagClock {
       const lags = replicas.map(({ name, replayed, replayLagMs }): Burden => {
         const missed = samples.find((sample) => sample.position > (replayed ?? position));
         const seenMs = missed === undefined ? 0 : nowMs - missed.atMs;
-        // What the server says is old news for a replica that has caught up since.
+        // The server's own value is outdated for a replica that has caught up since.
         const toldMs = replayed !== null && replayed < position ? (replayLagMs ?? 0) : 0;
         return {
           name: `replica ${name}`,
@@ -72,8 +71,8 @@ const archivedUpTo = `
     + (('x' || substr(last_archived_wal, 17, 8))::bit(32)::bigint + 1)
       * pg_size_bytes(current_setting('wal_segment_size')))::float8`;
 
-export async function readReplication(client: pg.Client): Promise<Replication> {
-  const { rows } = await client.query<Replication>(`
+export async function readReplication(connection: Connection): Promise<Replication> {
+  const { rows } = await connection.query<Replication>(`
     with here as (select pg_current_wal_lsn() as lsn)
     select pg_wal_lsn_diff(lsn, '0/0')::float8 as position,
       pg_size_bytes(current_setting('max_wal_size'))::float8 as "retainedLimit",

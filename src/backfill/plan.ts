@@ -1,16 +1,18 @@
-// What the catalog says before the first row is touched: which tables hold the rows and how each of them is walked, how
-// many rows there are, what else an update sets in motion, and whether the whole can ever come to an end. Reads only.
+// What the catalog says before the first row is updated: which tables hold the rows and how each of them is walked, how
+// many rows there are, which triggers and indexes an update involves, and whether the backfill can end. Reads only.
 
-import pg from "pg";
-import type { Connection } from "../database/connect.ts";
-import { Failure } from "../exit-codes.ts";
+import { isRefusal } from "../postgres/errors.ts";
+import type { Connection } from "../postgres/connection.ts";
+import { quoteLiteral, quoteName, quoteRelation } from "../postgres/names.ts";
+import { Failure } from "../failure.ts";
 import { findRange } from "./batch.ts";
 import { updateRange, type Assignment, type Key, type Leaf } from "./cursor.ts";
-import { showPlace, type Expressions } from "./expressions.ts";
+import { showPosition, type Expressions } from "./expressions.ts";
 import { firstSize } from "./pace.ts";
-import { formatCount, describeSeconds } from "./progress.ts";
+import { formatCount, describeSeconds } from "../log/words.ts";
 
-export interface Target {
+/** The table that is backfilled. */
+export interface TargetTable {
   readonly oid: number;
   readonly schema: string;
   readonly relation: string;
@@ -19,19 +21,22 @@ export interface Target {
 }
 
 export interface Plan {
-  readonly target: Target;
+  readonly target: TargetTable;
   readonly leaves: readonly Leaf[];
   readonly assignment: Assignment;
-  /** Whether the server reads a range of pages by their numbers alone. */
+  readonly serverMajor: number;
+  /** Whether the server reads only the pages of a range of pages. */
   readonly ctidRanges: boolean;
-  /** About as many rows fulfil the condition. */
+  /** How many rows fulfil the condition, as an estimate. */
   readonly rows: number;
-  /** All of the table's. */
+  /** How many there are to read, as an estimate. */
+  readonly rowsRead: number;
+  /** Of the whole table. */
   readonly bytes: number;
   readonly secondsExpected: number;
   readonly triggers: readonly string[];
   readonly indexes: readonly string[];
-  /** Those of them that hold an assigned column, so that no update can spare any index. */
+  /** Those of them that contain an assigned column: each update then writes to every index. */
   readonly touched: readonly string[];
   readonly explain: readonly string[];
   readonly warnings: readonly string[];
@@ -48,118 +53,149 @@ interface Relation {
 }
 
 interface Facts {
+  /** The columns that are never left NULL by an INSERT that does not name them. */
   readonly defaults: readonly string[];
   readonly insertTriggers: boolean;
   readonly triggers: readonly string[];
   readonly indexes: readonly { name: string; touched: boolean }[];
   readonly notValid: readonly string[];
-  readonly rowSecurity: boolean;
 }
 
-/** Rows that are updated in a second where there is one index; only for the estimate before the first batch. */
+/** Rows a second with one index; only for the estimate before the first batch. */
 const usualRate = 50_000;
-/** Of a partition that has come since it was planned. */
+/** Rows read a second, once by the batches and once by the last look for a row that is left. */
+const usualReadRate = 1_000_000;
+/** Of a partition that was created after the plan. */
 const usualRowsPerPage = 50;
 /** Pages that are read to estimate how many rows there are. */
 const samplePages = 400;
 
 /** Throws Failure "bad-settings" for a table or an expression that the server does not know. */
 export async function findTarget(
-  { client }: Connection,
+  connection: Connection,
   expressions: Expressions,
-): Promise<Target> {
-  const { schema, name } = expressions.table;
-  const words = (schema === null ? [name] : [schema, name]).map((word) =>
-    pg.escapeIdentifier(word),
-  );
-  const { rows } = await client.query<Target & { standby: boolean }>(
-    selectTarget(`to_regclass(${pg.escapeLiteral(words.join("."))})`),
+): Promise<TargetTable> {
+  const name = quoteRelation(expressions.table);
+  const { rows } = await connection.query<TargetTable & { standby: boolean; hidden: boolean }>(
+    selectTarget(`to_regclass(${quoteLiteral(name)})`),
   );
   const [row] = rows;
-  if (row === undefined) {
-    throw new Failure("bad-settings", `--table: there is no table ${words.join(".")}`, {
-      hint: "name its schema where the search path does not lead to it; after a rename give the new name, and the job's with --name",
+  if (row === undefined) throw await explainMissing(connection, name);
+  const { standby, hidden, ...target } = row;
+  if (standby) {
+    throw new Failure("database-unavailable", "this server is a standby: it is read-only", {
+      hint: "set DATABASE_URL to the primary",
     });
   }
-  const { standby, ...target } = row;
-  if (standby) {
+  if (hidden) {
     throw new Failure(
-      "database-unavailable",
-      "this server is a standby, which nobody can write to",
+      "bad-settings",
+      `row security may hide rows of ${target.name} from this role: they would not be filled`,
       {
-        hint: "set DATABASE_URL to the primary",
+        hint: "run it as a role that has BYPASSRLS, or as the table's owner without FORCE ROW LEVEL SECURITY",
       },
     );
   }
   return target;
 }
 
-/** The table under the name that it has by now. */
-export async function findTargetAgain({ client }: Connection, target: Target): Promise<Target> {
-  const { rows } = await client.query<Target>(selectTarget(String(target.oid)));
+const kinds: Readonly<Record<string, string>> = {
+  v: "a view",
+  m: "a materialized view",
+  f: "a foreign table",
+};
+
+async function explainMissing(connection: Connection, name: string): Promise<Failure> {
+  const { rows } = await connection.query<{ kind: string }>(
+    `select relkind as kind from pg_class where oid = to_regclass(${quoteLiteral(name)})`,
+  );
+  const kind = kinds[rows[0]?.kind ?? ""];
+  if (kind !== undefined) {
+    return new Failure("bad-settings", `--table: ${name} is ${kind}`, {
+      hint: "name the table that holds its rows, in the database that holds it",
+    });
+  }
+  return new Failure("bad-settings", `--table: there is no table ${name}`, {
+    hint: "give its schema if it is not in the search path; after a rename give the new name, and the name of the job with --name",
+  });
+}
+
+/** The table under its present name. */
+export async function findTargetAgain(
+  connection: Connection,
+  target: TargetTable,
+): Promise<TargetTable> {
+  const { rows } = await connection.query<TargetTable>(selectTarget(String(target.oid)));
   return rows[0] ?? target;
 }
 
 const selectTarget = (oid: string) => `
   select c.oid, n.nspname as schema, c.relname as relation, format('%I.%I', n.nspname, c.relname) as name,
-    pg_is_in_recovery() as standby
+    pg_is_in_recovery() as standby,
+    exists (
+      with recursive tree as (
+        select c.oid union select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.oid
+      )
+      select from tree where row_security_active(tree.oid)) as hidden
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.oid = ${oid} and c.relkind in ('r', 'p')`;
 
 /** Throws Failure "bad-settings" where the server refuses the expressions, or the table cannot be walked. */
 export async function makePlan(
   connection: Connection,
-  target: Target,
+  target: TargetTable,
   expressions: Expressions,
 ): Promise<Plan> {
-  const { client } = connection;
   const assignment: Assignment = {
     alias: expressions.table.name,
     set: expressions.set,
     where: expressions.where,
   };
-  await checkExpressions(client, target, assignment);
-  const relations = await listRelations(client, target);
+  await checkExpressions(connection, target, assignment);
+  const relations = await listRelations(connection, target);
   const partitionKey = relations.flatMap((relation) => relation.partitionKey);
   const moving = expressions.columns.find((column) => partitionKey.includes(column));
   if (moving !== undefined) {
-    throw new Failure("bad-settings", `--set: ${moving} decides in which partition a row is`, {
-      hint: "a backfill goes from partition to partition and moves no row; that needs an UPDATE of its own",
+    throw new Failure("bad-settings", `--set: ${moving} is part of the partition key`, {
+      hint: "a backfill walks one partition after the other and moves no rows between them: use an UPDATE of its own",
     });
   }
-  const version = await serverVersion(client);
+  const version = await serverVersion(connection);
   const leaves: Leaf[] = [];
   let rows = 0;
   const bases = relations.filter(({ kind }) => kind === "r");
   for (const relation of bases) {
     const leaf = describeLeaf(relation, expressions.columns, version);
-    const sample = await sampleLeaf(client, leaf, assignment, samplePages / bases.length);
+    const sample = await sampleLeaf(connection, leaf, assignment, samplePages / bases.length);
     rows += sample.matching;
     leaves.push({ ...leaf, rowsPerPage: sample.rowsPerPage });
   }
-  const facts = await readFacts(client, relations, target, expressions.columns);
+  const rowsRead = Math.round(
+    leaves.reduce((sum, { pages, rowsPerPage }) => sum + pages * rowsPerPage, 0),
+  );
+  const facts = await readFacts(connection, relations, target, expressions.columns);
   const [first] = leaves;
   return Object.freeze({
     target,
     leaves,
     assignment,
+    serverMajor: Math.floor(version / 10_000),
     ctidRanges: version >= ctidRangesSince,
     rows,
+    rowsRead,
     bytes: relations.reduce((sum, { bytes }) => sum + bytes, 0),
-    secondsExpected: (rows * Math.max(facts.indexes.length, 1)) / usualRate,
+    secondsExpected:
+      (rows * Math.max(facts.indexes.length, 1)) / usualRate + (2 * rowsRead) / usualReadRate,
     triggers: facts.triggers,
     indexes: facts.indexes.map(({ name }) => name),
     touched: facts.indexes.filter(({ touched }) => touched).map(({ name }) => name),
-    explain: first === undefined ? [] : await explainBatch(client, first, assignment),
+    explain: first === undefined ? [] : await explainBatch(connection, first, assignment),
     warnings: [
       ...describeFilling(facts, expressions),
       ...facts.notValid.map(
         (name) =>
-          `the constraint ${name} is NOT VALID, but it holds for every row that is updated, by whomever: validate it or drop it first`,
+          `the constraint ${name} is NOT VALID, but every updated row has to fulfil it: validate it or drop it first`,
       ),
-      ...(facts.rowSecurity
-        ? ["row security hides rows from this role: those are not filled"]
-        : []),
       ...relations
         .filter(({ kind }) => kind === "f")
         .map(({ name }) => `${name} is a foreign table: its rows are not filled`),
@@ -167,28 +203,30 @@ export async function makePlan(
   });
 }
 
-/** The plan as lines for people, each with its heading. */
+/** The plan as lines for people, with headings. */
 export function describePlan(plan: Plan): string[] {
   const { leaves, target, indexes, touched, triggers, explain } = plan;
   const [first] = leaves;
   const walked =
     first === undefined
-      ? "it has no partition yet"
+      ? "and it has no partition yet"
       : first.key === null
-        ? "by pages"
-        : `by its primary key (${first.key.map(({ name }) => name).join(", ")})`;
+        ? "walked by pages"
+        : `walked by its primary key (${first.key.map(({ name }) => name).join(", ")})`;
   const partitions = leaves.length > 1 ? `, ${leaves.length} partitions one after the other` : "";
   const spared =
     touched.length > 0
-      ? `: each update writes to all of them, since ${touched.join(", ")} holds an assigned column`
-      : ": an update writes to all of them, unless the new version of the row finds room in its page";
+      ? `: each update writes to all of them, since ${touched.join(", ")} contains an assigned column`
+      : ": an update writes to all of them, unless the new version of the row fits into its page";
   const rows: (readonly [string, readonly string[]])[] = [
+    ["table", [`${target.name}, ${formatCount(plan.bytes / 2 ** 20)} MB, ${walked}${partitions}`]],
     [
-      "table",
-      [`${target.name}, ${formatCount(plan.bytes / 2 ** 20)} MB, walked ${walked}${partitions}`],
+      "rows",
+      [
+        `about ${formatCount(plan.rows)} of ${formatCount(plan.rowsRead)}, roughly ${describeSeconds(plan.secondsExpected)}`,
+      ],
     ],
-    ["rows", [`about ${formatCount(plan.rows)}, roughly ${describeSeconds(plan.secondsExpected)}`]],
-    ["triggers", [triggers.length === 0 ? "none fires" : triggers.join(", ")]],
+    ["triggers", [triggers.length === 0 ? "none" : triggers.join(", ")]],
     ["indexes", [indexes.length === 0 ? "none" : `${indexes.join(", ")}${spared}`]],
     ["batch", explain],
   ];
@@ -197,14 +235,14 @@ export function describePlan(plan: Plan): string[] {
   );
 }
 
-/** The tables that hold rows at this moment, for another round. */
+/** The tables that hold rows now, for another round. */
 export async function listLeaves(
-  { client }: Connection,
+  connection: Connection,
   plan: Plan,
   columns: readonly string[],
 ): Promise<Leaf[]> {
-  const relations = await listRelations(client, plan.target);
-  const version = await serverVersion(client);
+  const relations = await listRelations(connection, plan.target);
+  const version = await serverVersion(connection);
   return relations
     .filter(({ kind }) => kind === "r")
     .map((relation) => {
@@ -216,45 +254,47 @@ export async function listLeaves(
     });
 }
 
-function describeFilling(facts: Facts, { columns }: Expressions): string[] {
-  const bare = columns.filter((column) => !facts.defaults.includes(column));
+function describeFilling(facts: Facts, { columns, valued }: Expressions): string[] {
+  const bare = columns.filter(
+    (column) => !facts.defaults.includes(column) && !valued.includes(column),
+  );
   if (bare.length === 0 || facts.insertTriggers) return [];
   return [
     `nothing in the database fills ${bare.join(", ")} for new rows, neither a default nor a trigger: ` +
-      "unless every running version of the application does, the backfill comes to no end",
+      "unless every running version of the application does, the backfill never ends",
   ];
 }
 
-/** What the server has against the expressions comes with the place in the user's own text. */
+/** The server's error comes with the position in the user's own text. */
 async function checkExpressions(
-  client: pg.Client,
-  target: Target,
+  connection: Connection,
+  target: TargetTable,
   { alias, set, where }: Assignment,
 ): Promise<void> {
-  const before = `explain update ${target.name} as ${pg.escapeIdentifier(alias)} set\n`;
+  const before = `explain update ${target.name} as ${quoteName(alias)} set\n`;
   const between = "\nwhere (\n";
   try {
-    await client.query(`${before}${set}${between}${where}\n)`);
+    await connection.query(`${before}${set}${between}${where}\n)`);
   } catch (error) {
-    if (!(error instanceof pg.DatabaseError)) throw error;
-    // Privileges are no mistake of the text.
+    if (!isRefusal(error)) throw error;
+    // A missing privilege is no error of the text.
     if (error.code === "42501") throw error;
     // The server counts characters, from 1.
     const characters = Number(error.position ?? 0) - 1;
     const script = Array.from(`${before}${set}${between}${where}\n)`);
     const index = script.slice(0, Math.max(characters, 0)).join("").length - before.length;
     const inWhere = index - set.length - between.length;
-    const place =
+    const position =
       characters < 0
         ? ""
         : inWhere >= 0
-          ? ` in --where, ${showPlace(where, inWhere)}`
-          : ` in --set, ${showPlace(set, Math.max(index, 0))}`;
+          ? ` in --where, ${showPosition(where, inWhere)}`
+          : ` in --set, ${showPosition(set, Math.max(index, 0))}`;
     throw new Failure(
       "bad-settings",
-      `the database refuses the backfill: ${error.message}${place}`,
+      `the database rejects the backfill: ${error.message}${position}`,
       {
-        hint: "mend the expression; --dry-run shows what would be done",
+        hint: "correct the expression; --dry-run checks it without updating a row",
         cause: error,
         details: { sqlState: error.code },
       },
@@ -262,8 +302,8 @@ async function checkExpressions(
   }
 }
 
-async function listRelations(client: pg.Client, target: Target): Promise<Relation[]> {
-  const { rows } = await client.query<Relation>(`
+async function listRelations(connection: Connection, target: TargetTable): Promise<Relation[]> {
+  const { rows } = await connection.query<Relation>(`
     with recursive tree as (
       select ${target.oid}::oid as oid
       union
@@ -295,14 +335,14 @@ async function listRelations(client: pg.Client, target: Target): Promise<Relatio
   return rows;
 }
 
-async function serverVersion(client: pg.Client): Promise<number> {
-  const { rows } = await client.query<{ version: number }>(
+async function serverVersion(connection: Connection): Promise<number> {
+  const { rows } = await connection.query<{ version: number }>(
     "select current_setting('server_version_num')::int as version",
   );
   return rows[0]?.version ?? 0;
 }
 
-/** Since PostgreSQL 14 a condition on ctid reads those pages alone. */
+/** Since PostgreSQL 14 a condition on ctid reads only those pages. */
 const ctidRangesSince = 14_00_00;
 
 function describeLeaf(
@@ -310,12 +350,12 @@ function describeLeaf(
   columns: readonly string[],
   version: number,
 ): Leaf {
-  // A key that is assigned would run away from the cursor.
+  // A row whose key is assigned would move behind the cursor, or ahead of it.
   const usable = key !== null && !key.some((column) => columns.includes(column.name)) ? key : null;
   const random = usable?.some((column) => column.random) ?? true;
   if (random && version < ctidRangesSince && usable === null) {
-    throw new Failure("bad-settings", `${name} has no primary key to go along`, {
-      hint: "PostgreSQL 14 and newer can go along the pages instead",
+    throw new Failure("bad-settings", `${name} has no primary key to walk along`, {
+      hint: "PostgreSQL 14 and newer can walk along the pages instead",
     });
   }
   const keyColumns: Key =
@@ -325,21 +365,21 @@ function describeLeaf(
   return { oid, name, key: keyColumns, pages, rowsPerPage: 1 };
 }
 
-/** Reads some pages: statistics know nothing of a column that is new. */
+/** Reads some pages: there are no statistics on a new column. */
 async function sampleLeaf(
-  client: pg.Client,
+  connection: Connection,
   leaf: Leaf,
   { alias, where }: Assignment,
   pages: number,
 ): Promise<{ matching: number; rowsPerPage: number }> {
   if (leaf.pages === 0) return { matching: 0, rowsPerPage: 1 };
   const share = Math.min(Math.max(pages, 1) / leaf.pages, 1);
-  const { rows } = await client.query<{ matching: number; all: number; filled: number }>(`
+  const { rows } = await connection.query<{ matching: number; all: number; filled: number }>(`
     select count(*)::int as all, (count(*) filter (where (\n${where}\n)))::int as matching,
       count(distinct (ctid::text::point)[0])::int as filled
-    from only ${leaf.name} as ${pg.escapeIdentifier(alias)} tablesample system (${share * 100})`);
+    from only ${leaf.name} as ${quoteName(alias)} tablesample system (${share * 100})`);
   const { matching = 0, all = 0, filled = 0 } = rows[0] ?? {};
-  // How many pages a sample has is chance: the table's own number counts, unless many of them seem to be empty.
+  // The number of pages in a sample is random: the table's own number counts, unless many of them seem to be empty.
   const pagesFilled = filled < share * leaf.pages * 0.8 ? filled / share : leaf.pages;
   const times = filled === 0 ? 0 : pagesFilled / filled;
   return {
@@ -349,21 +389,21 @@ async function sampleLeaf(
 }
 
 async function readFacts(
-  client: pg.Client,
+  connection: Connection,
   relations: readonly Relation[],
-  target: Target,
+  target: TargetTable,
   columns: readonly string[],
 ): Promise<Facts> {
   const oids = `array[${relations.map(({ oid }) => oid).join(", ")}]::oid[]`;
   const leaves = `array[${relations.flatMap(({ oid, kind }) => (kind === "r" ? [oid] : [])).join(", ")}]::oid[]`;
-  const names = `array[${columns.map((column) => pg.escapeLiteral(column)).join(", ")}]::name[]`;
+  const names = `array[${columns.map((column) => quoteLiteral(column)).join(", ")}]::name[]`;
   const assigned = (relation: string) =>
     `coalesce((select array_agg(a.attnum::int) from pg_attribute a where a.attrelid = ${relation} and a.attname = any(${names})), '{}')`;
-  const { rows } = await client.query<Facts>(`
+  const { rows } = await connection.query<Facts>(`
     select
       coalesce((
         select json_agg(a.attname) from pg_attribute a
-        where a.attrelid = ${target.oid} and a.attname = any(${names}) and (a.atthasdef or a.attidentity <> '')
+        where a.attrelid = ${target.oid} and a.attname = any(${names}) and (a.atthasdef or a.attidentity <> '' or a.attnotnull)
       ), '[]') as defaults,
       exists (
         select from pg_trigger t
@@ -390,20 +430,19 @@ async function readFacts(
       coalesce((
         select json_agg(distinct k.conname) from pg_constraint k
         where k.conrelid = any(${oids}) and k.contype in ('c', 'n') and not k.convalidated
-      ), '[]') as "notValid",
-      (select coalesce(bool_or(row_security_active(o)), false) from unnest(${leaves}) o) as "rowSecurity"`);
+      ), '[]') as "notValid"`);
   const [facts] = rows;
   if (facts === undefined) throw new Error("the server gave no row");
   return facts;
 }
 
 async function explainBatch(
-  client: pg.Client,
+  connection: Connection,
   leaf: Leaf,
   assignment: Assignment,
 ): Promise<string[]> {
-  const range = await findRange(client, leaf, null, firstSize);
-  const { rows } = await client.query<{ "QUERY PLAN": string }>(
+  const range = await findRange(connection, leaf, null, firstSize);
+  const { rows } = await connection.query<{ "QUERY PLAN": string }>(
     `explain ${updateRange(leaf, assignment, range)}`,
   );
   return rows.map((row) => row["QUERY PLAN"]);

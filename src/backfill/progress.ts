@@ -1,60 +1,76 @@
-// How far it is: a bar on a terminal, one line every ten seconds elsewhere. The bar is taken away before a line of the
-// log is written and drawn again below it.
+// The progress: a bar on a terminal, else one line every ten seconds. The bar is removed before a line of the log is
+// written, and drawn again below it.
 
 import { isatty } from "node:tty";
-import { writeAll, type Log } from "../log.ts";
+import { writeAll } from "../log/log.ts";
 import { describeBurden, type Burden } from "./pace.ts";
+import type { Log } from "../context.ts";
+import { describeSeconds, formatCount, percentOf } from "../log/words.ts";
 
 export interface Progress {
   readonly rows: number;
-  /** How many there will be, as an estimate. */
+  /** How many there will be in the end, as an estimate. */
   readonly expected: number;
+  /** Of the first pass over the table, in rows, about; null in a sweep. */
+  readonly reading: { readonly read: number; readonly toRead: number } | null;
   /** Of the next batch, in rows. */
   readonly size: number;
-  /** Of the slowest replica; null where there is none to be seen. */
+  /** Of the slowest replica; null where none is visible. */
   readonly lagMs: number | null;
-  /** What it waits for. */
+  /** What it waits for; empty while it runs. */
   readonly paused: readonly Burden[];
 }
 
+type Counted = Pick<Progress, "rows" | "expected" | "reading">;
+
 export interface ProgressReport {
-  /** To be called after every batch, and while nothing goes on. */
+  /** To be called after every batch, and while it is paused. */
   update(progress: Progress): void;
   /** Writes to the log without the bar in between. */
-  say(write: (log: Log) => void): void;
-  /** Leaves the terminal as it was found. */
+  log(write: (log: Log) => void): void;
+  /** Restores the terminal. */
   close(): void;
-}
-
-/** Percent that are done: an estimate that is too low is no more than all. */
-export function percentOf({ rows, expected }: Pick<Progress, "rows" | "expected">): number {
-  return expected <= 0 ? 100 : Math.min(Math.floor((100 * rows) / expected), 100);
 }
 
 const rateWindowMs = 30_000;
 
-/** Rows a second over the last half minute, from the rows that there were at what time; null before there are two. */
-export function createMeter(): (rows: number, nowMs: number) => number | null {
-  const samples: { rows: number; atMs: number }[] = [];
-  return (rows, nowMs) => {
-    samples.push({ rows, atMs: nowMs });
+/** Rows a second over the last half minute: those that were updated, and those that were read. */
+export interface Rates {
+  readonly updated: number;
+  readonly read: number;
+}
+
+/** From samples of the progress; null before there are two. */
+export function createMeter(): (progress: Counted, nowMs: number) => Rates | null {
+  const samples: { rows: number; read: number; atMs: number }[] = [];
+  return ({ rows, reading }, nowMs) => {
+    const read = reading?.read ?? 0;
+    samples.push({ rows, read, atMs: nowMs });
     while (samples.length > 2 && nowMs - (samples[1]?.atMs ?? nowMs) >= rateWindowMs) {
       samples.shift();
     }
     const [first] = samples;
     if (first === undefined || nowMs <= first.atMs) return null;
-    return ((rows - first.rows) * 1000) / (nowMs - first.atMs);
+    const rateOf = (count: number) => (count * 1000) / (nowMs - first.atMs);
+    return { updated: rateOf(rows - first.rows), read: rateOf(read - first.read) };
   };
 }
 
 /** `42 %, 420,000 of about 1,000,000 rows, 68,000 rows/s, 9 s left, lag 0.1 s, batches of 34,000` */
-export function describeProgress(progress: Progress, rate: number | null): string {
-  const { rows, expected, size, lagMs, paused } = progress;
-  const left = secondsLeft(progress, rate);
+export function describeProgress(progress: Progress, rates: Rates | null): string {
+  const { rows, expected, reading, size, lagMs, paused } = progress;
+  const left = secondsLeft(progress, rates);
+  // Where it has to read many more rows than it updates, that is what takes the time.
+  const reads = reading !== null && reading.toRead > 2 * expected;
   return [
-    `${percentOf(progress)} %`,
+    `${percentDone(progress)} %`,
     `${formatCount(rows)} of about ${formatCount(Math.max(expected, rows))} rows`,
-    ...(rate === null ? [] : [`${formatCount(rate)} rows/s`]),
+    ...(rates === null ? [] : [`${formatCount(rates.updated)} rows/s`]),
+    ...(reads
+      ? [
+          `${formatCount(reading.read)} of about ${formatCount(Math.max(reading.toRead, reading.read))} rows read`,
+        ]
+      : []),
     ...(left === null ? [] : [`${describeSeconds(left)} left`]),
     ...(lagMs === null ? [] : [`lag ${(lagMs / 1000).toFixed(1)} s`]),
     ...(paused.length === 0
@@ -63,20 +79,17 @@ export function describeProgress(progress: Progress, rate: number | null): strin
   ].join(", ");
 }
 
-function secondsLeft({ rows, expected }: Progress, rate: number | null): number | null {
-  return rate === null || rate <= 0 ? null : Math.max(expected - rows, 0) / rate;
+/** Of the walk through the table; in a sweep, of the rows to update. */
+function percentDone({ rows, expected, reading }: Counted): number {
+  return reading === null ? percentOf(rows, expected) : percentOf(reading.read, reading.toRead);
 }
 
-/** `12 s`, `3 min`, `2.5 h` */
-export function describeSeconds(seconds: number): string {
-  if (seconds < 120) return `${Math.ceil(seconds)} s`;
-  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3_600).toFixed(1)} h`;
-}
-
-/** `1,000,000` */
-export function formatCount(number: number): string {
-  return Math.round(number).toLocaleString("en-US");
+function secondsLeft({ rows, expected, reading }: Counted, rates: Rates | null): number | null {
+  const [left, rate] =
+    reading === null
+      ? [expected - rows, rates?.updated ?? 0]
+      : [reading.toRead - reading.read, rates?.read ?? 0];
+  return rate <= 0 ? null : Math.max(left, 0) / rate;
 }
 
 const lineEveryMs = 10_000;
@@ -92,7 +105,7 @@ export async function reportProgress(
   if (!pretty || !isatty(2) || env["TERM"] === "dumb") return reportByLines(log, meter);
 
   const { SingleBar } = await import("cli-progress");
-  // The library would take process.stderr, and make a stream of it.
+  // The library would use process.stderr, which becomes a stream then.
   const stream = { isTTY: true, write: (text: string) => (writeAll(2, text), true) };
   const bar = new SingleBar({
     stream: stream as unknown as NodeJS.WritableStream,
@@ -105,22 +118,20 @@ export async function reportProgress(
     barCompleteChar: "=",
     barIncompleteChar: "-",
     clearOnComplete: true,
-    // Signals are ours.
+    // It would handle signals.
     gracefulExit: false,
   });
   let shown: Progress | null = null;
   let text = "";
-  const draw = ({ rows, expected }: Progress) =>
-    bar.start(Math.max(expected, rows, 1), rows, { text });
+  const draw = (progress: Progress) => bar.start(100, percentDone(progress), { text });
   return {
     update(progress) {
-      text = describeProgress(progress, meter(progress.rows, performance.now()));
+      text = describeProgress(progress, meter(progress, performance.now()));
       if (shown === null) draw(progress);
-      bar.setTotal(Math.max(progress.expected, progress.rows, 1));
-      bar.update(progress.rows, { text });
+      bar.update(percentDone(progress), { text });
       shown = progress;
     },
-    say(write) {
+    log(write) {
       bar.stop();
       write(log);
       if (shown !== null) draw(shown);
@@ -132,35 +143,33 @@ export async function reportProgress(
   };
 }
 
-function reportByLines(
-  log: Log,
-  meter: (rows: number, nowMs: number) => number | null,
-): ProgressReport {
+function reportByLines(log: Log, meter: ReturnType<typeof createMeter>): ProgressReport {
   let writtenMs = performance.now();
   return {
     update(progress) {
       const nowMs = performance.now();
-      const rate = meter(progress.rows, nowMs);
+      const rates = meter(progress, nowMs);
       if (nowMs - writtenMs < lineEveryMs) return;
       writtenMs = nowMs;
-      const { rows, expected, size, lagMs, paused } = progress;
-      const left = secondsLeft(progress, rate);
+      const { rows, expected, reading, size, lagMs, paused } = progress;
+      const left = secondsLeft(progress, rates);
       log.info(
         {
           event: "progress",
           rows,
           expected,
-          percent: percentOf(progress),
-          rowsPerSecond: rate === null ? null : Math.round(rate),
+          ...reading,
+          percent: percentDone(progress),
+          rowsPerSecond: rates === null ? null : Math.round(rates.updated),
           secondsLeft: left === null ? null : Math.ceil(left),
           lagMs: lagMs === null ? null : Math.round(lagMs),
           size,
           paused: paused.length > 0,
         },
-        describeProgress(progress, rate),
+        describeProgress(progress, rates),
       );
     },
-    say: (write) => write(log),
+    log: (write) => write(log),
     close: () => undefined,
   };
 }

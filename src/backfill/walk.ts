@@ -1,50 +1,57 @@
-// The way through the table, batch by batch, until no row is left: what is tried again and how, who is waited for, and
-// when it comes to no end.
+// The walk through the table, batch by batch, until no row is left: what is retried and how, which sessions and replicas
+// it waits for, and when it gives up.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import pg from "pg";
-import { describeSession, sessionColumns, type Session } from "../database/blockers.ts";
-import { configureSession, jitter, type Connection } from "../database/connect.ts";
-import { Failure } from "../exit-codes.ts";
-import type { Context } from "../migrations/migrate.ts";
-import { unlessStopped } from "../process/signals.ts";
+import { isRefusal } from "../postgres/errors.ts";
+import type { Connection } from "../postgres/connection.ts";
+import { describeSession, sessionColumns, type Session } from "../postgres/sessions.ts";
+import { Failure } from "../failure.ts";
+import type { Signals } from "../context.ts";
 import {
   CheckpointGone,
+  findFullRange,
   findObstacle,
   findRange,
   runBatch,
   type BatchResult,
   type Obstacle,
 } from "./batch.ts";
-import type { Position } from "./checkpoint.ts";
-import { describePlace, selectLeft, type Leaf, type Place, type Range } from "./cursor.ts";
+import { abandonStatement, type Position } from "./checkpoint.ts";
+import { describeRange, selectLeft, type Bound, type Leaf, type Range } from "./cursor.ts";
 import type { Expressions } from "./expressions.ts";
-import type { BackfillOptions, Job } from "./job.ts";
+import type { BackfillOptions } from "../settings/settings.ts";
+import type { Job } from "./job.ts";
 import {
   backoffMs,
   describeBurden,
   halveSize,
-  nextSize,
+  nextPace,
   smallestSize,
   tooMuch,
   type Burden,
+  type Pace,
 } from "./pace.ts";
 import { listLeaves, type Plan } from "./plan.ts";
-import { formatCount, type ProgressReport } from "./progress.ts";
+import { formatCount } from "../log/words.ts";
+import type { ProgressReport } from "./progress.ts";
+import type { BackfillSession } from "./session.ts";
+import { jitter, reportEveryMs, unlessAborted } from "../patience.ts";
 
-/** How often a replica is asked whether it has caught up. */
+/** How often the lag of a replica is queried during a pause. */
 const pausePollMs = 500;
-const reportEveryMs = 15_000;
-/** What is locked for that many tries is worth a line. */
-const passingTries = 3;
-/** Sweeps that still find rows before it is said that they come faster than they are filled. */
+/** A lock is reported after so many retries. */
+const quietRetries = 3;
+/** Sweeps that still find rows before it gives up. */
 const mostSweeps = 10;
-/** Tries of the smallest batch where nobody's lock is in the way. */
-const mostTries = 10;
+/** Retries of the smallest batch where no lock is the reason. */
+const mostRetries = 10;
 
-/** All that a running job has at hand. */
-export interface Work {
-  readonly context: Context;
+/** All that a running job needs. */
+export interface RunningJob extends Pick<BackfillSession, "configure" | "requireLock"> {
+  readonly signals: Signals;
+  /** Whether the log has lines of the level `debug`. */
+  readonly debugging: boolean;
+  /** Ends a query at a second signal, and where the server does not answer. */
   readonly connection: Connection;
   readonly job: Job;
   readonly plan: Plan;
@@ -54,90 +61,102 @@ export interface Work {
   /** Rows updated so far, in all runs. */
   rows: number;
   readonly expected: number;
+  /** About how many rows have been read in this round, in all runs. */
+  read: number;
+  /** 0 for the first pass over the table, then the number of the sweep. */
+  round: number;
   /** Of the next batch. */
-  size: number;
+  pace: Pace;
+  /** Queries what may delay the next batch. */
   readonly weigh: () => Promise<readonly Burden[]>;
   burdens: readonly Burden[];
-  /** When it was last said who has locked rows. */
+  /** When locked rows were last reported. */
   reportedMs: number;
   readonly statementTimeoutMs: number;
-  /** Resolves as the promise does; Failure where the server is silent, Stopped at a second signal. */
-  readonly answered: <T>(question: Promise<T>) => Promise<T>;
 }
 
 /**
- * Once through the table, then sweeps until no row is left: rows move, and others are locked or come anew.
- * Throws Failure "migration-failed" where that is no use, and Stopped between two batches.
+ * One pass over the table, then sweeps until no row is left: rows move, are locked, or are inserted meanwhile.
+ * Throws Failure "backfill-failed" where that cannot help, and Stopped between two batches.
  */
-export async function walkUntilNoneIsLeft(work: Work, from: Position): Promise<void> {
-  const { signals } = work.context;
+export async function walkUntilNoneIsLeft(running: RunningJob, from: Position): Promise<void> {
+  const { signals } = running;
   let position = from;
+  /** Sweeps one after the other that have changed nothing, although rows were left. */
+  let idleSweeps = 0;
   for (let sweeps = 0; ; sweeps++) {
-    const { updated, again, skipped } = await walk(work, position);
-    if (position.round === 0 && again > 0) {
-      work.progress.say((log) =>
+    const { updated, again, skipped } = await walk(running, position);
+    const left = await countLeft(running, again > 0);
+    if (position.round === 0 && again > 0 && left > 0) {
+      running.progress.log((log) =>
         log.warn(
-          { event: "unfilled", rows: again },
-          `${formatCount(again)} rows fulfil --where still after they have been updated`,
+          { event: "unfilled", rows: left },
+          `${formatCount(left)} rows still fulfil --where after the first pass`,
         ),
       );
     }
-    if (!(await isAnyLeft(work))) return;
+    if (left === 0) return;
     if (position.round > 0 && skipped === 0) {
-      if (updated > 0 && updated === again) throw neverEnding(work, again);
-      if (sweeps >= mostSweeps) throw tooManySweeps(work, updated);
+      if (updated > 0 && updated === again) throw neverEnding(running, left);
+      // What is inserted behind a sweep is updated by the next one.
+      idleSweeps = updated === 0 ? idleSweeps + 1 : 0;
+      if (idleSweeps > 1) throw suppressed(running);
+      if (sweeps >= mostSweeps) throw tooManySweeps(running, updated);
     }
-    if (sweeps > 0) await unlessStopped(signals.stop, sleep(jitter(backoffMs(sweeps))));
+    if (sweeps > 0) await unlessAborted(signals.stop, sleep(jitter(backoffMs(sweeps))));
     position = { round: position.round + 1, leaf: null, after: null };
+    running.read = 0;
+    running.round = position.round;
   }
 }
 
-/** Whether the condition holds for any row, told by one statement, from which no row can run away. It takes no lock that matters. */
-async function isAnyLeft(work: Work): Promise<boolean> {
-  const { connection, context, plan, statementTimeoutMs } = work;
-  const { client } = connection;
+/**
+ * For how many rows the condition holds, by one statement: no row can escape its snapshot. It blocks nobody.
+ * @param all false: 1 stands for any number.
+ */
+async function countLeft(running: RunningJob, all: boolean): Promise<number> {
+  const { connection, configure, signals, plan, statementTimeoutMs } = running;
   for (let attempt = 0; ; attempt++) {
-    const leaves = await findLeaves(work);
+    const leaves = await findLeaves(running);
     // It reads the whole table where no index helps.
-    await configureSession(client, { statement_timeout: "0", enable_seqscan: "on" });
+    await configure({ statement_timeout: "0", enable_seqscan: "on" });
     try {
-      const { rows } = await unlessStopped(
-        context.signals.stop,
-        client.query<{ left: boolean }>(selectLeft(leaves, plan.assignment)),
-      );
-      return rows[0]?.left ?? false;
+      const { rows } = await connection
+        .within({ stop: signals.stop, limitMs: () => Infinity })
+        .query<{ left: number }>(selectLeft(leaves, plan.assignment, all));
+      return rows[0]?.left ?? 0;
     } catch (error) {
       const obstacle = connection.lost.aborted ? null : findObstacle(error);
       if (obstacle === null) throw error;
-      await sayWhatStops(work, plan.target, obstacle, attempt);
+      await reportObstacle(running, plan.target, obstacle, attempt);
     } finally {
-      if (!context.signals.stop.aborted && !connection.lost.aborted) {
-        await configureSession(client, {
+      if (!signals.stop.aborted && !connection.lost.aborted) {
+        await configure({
           statement_timeout: String(statementTimeoutMs),
           enable_seqscan: "off",
         });
       }
     }
-    await unlessStopped(context.signals.stop, sleep(jitter(backoffMs(attempt))));
+    await unlessAborted(signals.stop, sleep(jitter(backoffMs(attempt))));
   }
 }
 
 /** From the position to the end of the last table. */
-async function walk(work: Work, position: Position): Promise<BatchResult> {
-  const { plan } = work;
+async function walk(running: RunningJob, position: Position): Promise<BatchResult> {
+  const { plan } = running;
   const sum = { updated: 0, again: 0, skipped: 0 };
-  const leaves = await findLeaves(work);
+  const leaves = await findLeaves(running);
   if (leaves.length === 0 && plan.leaves.length > 0) {
-    throw new Failure("migration-failed", `the table ${plan.target.name} has been dropped`, {
-      hint: `give the backfill up: delete from entrypoint.backfill where name = ${pg.escapeLiteral(work.job.name)}`,
+    throw new Failure("backfill-failed", `the table ${plan.target.name} was dropped`, {
+      hint: `abandon the backfill: ${abandonStatement(running.job)}`,
     });
   }
   for (const found of leaves.filter(({ oid }) => oid >= (position.leaf ?? 0))) {
-    // There is little to find in a sweep, and pages are read fastest.
+    // A sweep finds few rows, and pages are read fastest.
     let leaf = position.round > 0 && plan.ctidRanges ? { ...found, key: null } : found;
     let after = leaf.oid === position.leaf ? position.after : null;
     for (let last = false; !last;) {
-      const batch = await takeBatch(work, leaf, after, position.round);
+      const batch = await takeBatch(running, leaf, after, position.round);
       sum.updated += batch.result.updated;
       sum.again += batch.result.again;
       sum.skipped += batch.result.skipped;
@@ -148,93 +167,117 @@ async function walk(work: Work, position: Position): Promise<BatchResult> {
   return sum;
 }
 
-/** The tables that hold rows at this moment. */
-async function findLeaves(work: Work): Promise<Leaf[]> {
-  const { connection, plan, expressions } = work;
-  return askPatiently(work, () => listLeaves(connection, plan, expressions.columns));
+/** The tables that hold rows now. */
+async function findLeaves(running: RunningJob): Promise<Leaf[]> {
+  const { connection, plan, expressions } = running;
+  return queryPatiently(running, () => listLeaves(connection, plan, expressions.columns));
 }
 
-/** The catalog's answer has to wait as well where somebody has the table for himself, or the server is busy. */
-async function askPatiently<T>(work: Work, question: () => Promise<T>): Promise<T> {
-  const { context, connection, plan } = work;
+/** Retries a query of the catalog: an exclusive lock on the table blocks it too, and a busy server delays it. */
+async function queryPatiently<T>(running: RunningJob, query: () => Promise<T>): Promise<T> {
+  const { signals, connection, plan } = running;
   for (let attempt = 0; ; attempt++) {
-    context.signals.stop.throwIfAborted();
+    signals.stop.throwIfAborted();
     try {
-      return await work.answered(question());
+      return await query();
     } catch (error) {
       const obstacle = connection.lost.aborted ? null : findObstacle(error);
       if (obstacle === null) throw error;
-      await sayWhatStops(work, plan.target, obstacle, attempt);
-      await unlessStopped(context.signals.stop, sleep(jitter(backoffMs(attempt))));
+      await reportObstacle(running, plan.target, obstacle, attempt);
+      await unlessAborted(signals.stop, sleep(jitter(backoffMs(attempt))));
     }
   }
 }
 
-/** One batch, tried until it is done: with half as many rows each time, in the end without those that are locked. */
+/** One batch, retried until it is done: with half as many rows each time, in the end without those that are locked. */
 async function takeBatch(
-  work: Work,
+  running: RunningJob,
   given: Leaf,
-  after: Place | null,
+  after: Bound | null,
   round: number,
 ): Promise<{ leaf: Leaf; range: Range; result: BatchResult; last: boolean }> {
-  const { context, connection, options, job, plan } = work;
-  const { client } = connection;
+  const { signals, connection, options, job, plan } = running;
   let leaf = given;
   let range: Range = { after, upTo: null };
   let skipLocked = false;
-  let tries = 0;
+  let retries = 0;
   for (let attempt = 0; ; attempt++) {
-    await waitForOthers(work);
+    await waitForOthers(running);
     try {
-      range = await work.answered(findRange(client, leaf, after, work.size));
+      const { size, reach } = running.pace;
+      range = await findRange(connection, leaf, after, reach);
+      const full =
+        reach > size ? await findFullRange(connection, leaf, plan.assignment, range, size) : null;
+      range = full ?? range;
       const last = isLast(leaf, range);
-      const position = { round, leaf: leaf.oid, after: range.upTo };
+      const read = running.read + estimateRead(running, leaf, range, full !== null);
+      const position = { round, leaf: leaf.oid, after: range.upTo, read };
       const on = { job, leaf, assignment: plan.assignment, range, position };
       const startMs = performance.now();
-      const result = await work.answered(runBatch(client, on, skipLocked));
-      work.rows += result.updated;
+      const result = await runBatch(connection, on, skipLocked);
+      running.rows += result.updated;
+      running.read = read;
       const tookMs = performance.now() - startMs;
       debug(
-        work,
-        { event: "batch", rows: result.updated, size: work.size, ms: Math.round(tookMs) },
-        `Updated ${result.updated} rows ${describePlace(leaf, range)}`,
+        running,
+        { event: "batch", rows: result.updated, size, reach, ms: Math.round(tookMs) },
+        `Updated ${result.updated} rows ${describeRange(leaf, range)}`,
       );
-      if (!skipLocked) work.size = nextSize(work.size, tookMs, options.batchTimeMs);
-      report(work, []);
+      if (!skipLocked) {
+        const batch = { updated: result.updated, full: full !== null, tookMs };
+        running.pace = nextPace(running.pace, batch, options.batchTimeMs);
+      }
+      report(running, []);
       return { leaf, range, result, last };
     } catch (error) {
       const obstacle = connection.lost.aborted ? null : findObstacle(error);
-      if (obstacle === null) throw explainBatch(work, leaf, range, error);
-      await sayWhatStops(work, leaf, obstacle, attempt);
+      if (obstacle === null) throw explainBatch(running, leaf, range, error);
+      await reportObstacle(running, leaf, obstacle, attempt);
       if (obstacle === "renamed") {
-        const found = await findAgain(work, leaf);
-        // It is another table that is missing.
-        if (found.name === leaf.name) throw explainBatch(work, leaf, range, error);
+        const found = await findAgain(running, leaf);
+        // Another table is missing.
+        if (found.name === leaf.name) throw explainBatch(running, leaf, range, error);
         leaf = found;
-      } else if (work.size === smallestSize) {
+      } else if (running.pace.size === smallestSize) {
         skipLocked = obstacle === "locked";
-        if (!skipLocked && ++tries >= mostTries) throw explainBatch(work, leaf, range, error);
-      } else work.size = halveSize(work.size);
-      await unlessStopped(context.signals.stop, sleep(jitter(backoffMs(attempt))));
+        if (!skipLocked && ++retries >= mostRetries)
+          throw explainBatch(running, leaf, range, error);
+      } else {
+        const size = halveSize(running.pace.size);
+        running.pace = { size, reach: size };
+      }
+      await unlessAborted(signals.stop, sleep(jitter(backoffMs(attempt))));
     }
   }
 }
 
-/** Of a table's pages the last ones are known, of its keys that nothing follows. */
+/** About how many rows a batch reads. */
+function estimateRead(
+  { plan, expected, pace: { size, reach } }: RunningJob,
+  leaf: Leaf,
+  { after, upTo }: Range,
+  full: boolean,
+): number {
+  if (leaf.key === null)
+    return Math.round((Number(upTo?.[0] ?? 0) - Number(after?.[0] ?? 0)) * leaf.rowsPerPage);
+  return full ? Math.min(Math.round((size * plan.rowsRead) / Math.max(expected, 1)), reach) : reach;
+}
+
+/** The number of the last page is known; behind the last key nothing follows. */
 function isLast(leaf: Leaf, { upTo }: Range): boolean {
   return leaf.key === null ? Number(upTo?.[0] ?? 0) >= leaf.pages : upTo === null;
 }
 
-/** Resolves once nobody is too far behind; with the reason in the log. Throws Stopped. */
-async function waitForOthers(work: Work): Promise<void> {
-  const { context, progress } = work;
-  const { signals } = context;
+/** Resolves once no burden is too heavy; the log has the reason. Throws Stopped. */
+async function waitForOthers(running: RunningJob): Promise<void> {
+  const { signals, progress } = running;
   for (let paused = false; ;) {
     signals.stop.throwIfAborted();
-    work.burdens = await askPatiently(work, work.weigh);
-    const heavy = tooMuch(work.burdens, paused);
+    running.requireLock();
+    running.burdens = await queryPatiently(running, running.weigh);
+    const heavy = tooMuch(running.burdens, paused);
     if (heavy.length > 0 && !paused) {
-      progress.say((log) =>
+      progress.log((log) =>
         log.warn(
           { event: "paused", burdens: heavy },
           `Paused: ${heavy.map(describeBurden).join("; ")}`,
@@ -242,98 +285,108 @@ async function waitForOthers(work: Work): Promise<void> {
       );
     }
     if (heavy.length === 0) {
-      if (paused) progress.say((log) => log.info({ event: "continued" }, "Going on"));
+      if (paused) progress.log((log) => log.info({ event: "continued" }, "Continuing"));
       return;
     }
     paused = true;
-    report(work, heavy);
-    await unlessStopped(signals.stop, sleep(jitter(pausePollMs)));
+    report(running, heavy);
+    await unlessAborted(signals.stop, sleep(jitter(pausePollMs)));
   }
 }
 
 function report(
-  { progress, rows, expected, size, burdens }: Work,
+  { progress, plan, rows, expected, read, round, pace, burdens }: RunningJob,
   paused: readonly Burden[],
 ): void {
   const lags = burdens.filter(({ unit }) => unit === "ms").map(({ value }) => value);
   const lagMs = lags.length === 0 ? null : Math.max(...lags);
-  progress.update({ rows, expected, size, lagMs, paused });
+  const reading = round > 0 ? null : { read, toRead: plan.rowsRead };
+  progress.update({ rows, expected, reading, size: pace.size, lagMs, paused });
 }
 
-/** The table under its new name. */
-async function findAgain(work: Work, leaf: Leaf): Promise<Leaf> {
-  const leaves = await findLeaves(work);
+/** The table under its present name. */
+async function findAgain(running: RunningJob, leaf: Leaf): Promise<Leaf> {
+  const leaves = await findLeaves(running);
   const found = leaves.find(({ oid }) => oid === leaf.oid);
   if (found === undefined) {
-    throw new Failure("migration-failed", `the table ${leaf.name} has been dropped`, {
-      hint: "run the same command again, for what is left of the table",
+    throw new Failure("backfill-failed", `the table ${leaf.name} was dropped`, {
+      hint: "run the same command again: it continues with the rest of the table",
     });
   }
   if (found.name !== leaf.name) {
-    work.progress.say((log) =>
+    running.progress.log((log) =>
       log.warn(
         { event: "renamed", from: leaf.name, to: found.name },
-        `${leaf.name} is ${found.name} now: going on there`,
+        `${leaf.name} was renamed: continuing with ${found.name}`,
       ),
     );
   }
   return { ...leaf, name: found.name };
 }
 
-/** In the log at once for who debugs; and where it lasts, who it is that has locked something, every 15 s. */
-async function sayWhatStops(
-  work: Work,
+/** Logs each retry at the level `debug`; where a lock lasts, the sessions that hold it, every 15 s. */
+async function reportObstacle(
+  running: RunningJob,
   table: { readonly oid: number; readonly name: string },
   obstacle: Obstacle,
   attempt: number,
 ): Promise<void> {
-  const { connection, progress, answered, size } = work;
-  debug(work, { event: "retry", obstacle, size }, `Trying again: ${obstacle}`);
+  const { connection, progress, pace } = running;
+  debug(running, { event: "retry", obstacle, size: pace.size }, `Retrying: ${obstacle}`);
   const nowMs = performance.now();
-  if (obstacle !== "locked" || attempt < passingTries) return;
-  if (nowMs - work.reportedMs < reportEveryMs) return;
-  work.reportedMs = nowMs;
-  const { rows } = await answered(
-    connection.client.query<Session>(`
+  if (obstacle !== "locked" || attempt < quietRetries) return;
+  if (nowMs - running.reportedMs < reportEveryMs) return;
+  running.reportedMs = nowMs;
+  const { rows } = await connection.query<Session>(`
       select ${sessionColumns} from pg_stat_activity a
       where a.pid <> pg_backend_pid() and a.pid in (
         select l.pid from pg_locks l
         where l.relation = ${table.oid} and l.granted and l.mode <> 'AccessShareLock')
-      order by a.xact_start limit 3`),
-  );
-  const names = rows.map(describeSession).join("; ") || "nobody any more";
-  progress.say((log) =>
+      order by a.xact_start limit 3`);
+  const names = rows.map(describeSession).join("; ") || "no session any more";
+  progress.log((log) =>
     log.warn(
       { event: "blocked", blockers: rows },
-      `Waiting for rows of ${table.name} that are locked: by ${names}`,
+      `Waiting for locked rows of ${table.name}: blocked by ${names}`,
     ),
   );
 }
 
-/** The bar is moved out of the way only where somebody wants to know it that exactly. */
+/** Redraws the bar only where the line is written. */
 function debug(
-  { context, progress }: Work,
+  { debugging, progress }: RunningJob,
   details: { readonly event: string; readonly [name: string]: unknown },
   message: string,
 ): void {
-  if (!["debug", "trace"].includes(context.settings.logLevel)) return;
-  progress.say((log) => log.debug(details, message));
+  if (!debugging) return;
+  progress.log((log) => log.debug(details, message));
 }
 
-function neverEnding({ job }: Work, rows: number): Failure {
+function neverEnding({ job }: RunningJob, rows: number): Failure {
   return new Failure(
-    "migration-failed",
-    `the backfill ${job.name} comes to no end: ${formatCount(rows)} rows fulfil --where however often they are updated`,
+    "backfill-failed",
+    `the backfill ${job.name} cannot end: ${formatCount(rows)} rows fulfil --where however often they are updated`,
     {
-      hint: "the expression gives NULL for them: wrap it in coalesce(…, …), or leave them out by --where",
+      hint: "the expression is NULL for them: wrap it in coalesce(…, …), or exclude them in --where",
     },
   );
 }
 
-function tooManySweeps({ job }: Work, rows: number): Failure {
+function suppressed({ job, plan }: RunningJob): Failure {
+  const triggers = plan.triggers.length === 0 ? "" : ` (${plan.triggers.join(", ")})`;
   return new Failure(
-    "migration-failed",
-    `the backfill ${job.name} comes to no end: after ${mostSweeps} sweeps there were ${formatCount(rows)} new rows again`,
+    "backfill-failed",
+    `the backfill ${job.name} cannot end: rows fulfil --where, and the server updates none of them`,
+    {
+      hint: `a BEFORE UPDATE trigger${triggers} that returns NULL, or a rule, suppresses the update: disable it for this role, or exclude those rows in --where`,
+    },
+  );
+}
+
+function tooManySweeps({ job }: RunningJob, rows: number): Failure {
+  return new Failure(
+    "backfill-failed",
+    `the backfill ${job.name} cannot end: after ${mostSweeps} sweeps there are still ${formatCount(rows)} new rows`,
     {
       hint: "let the new version of the application, a default or a trigger fill the column, then run the same command again",
     },
@@ -341,25 +394,34 @@ function tooManySweeps({ job }: Work, rows: number): Failure {
 }
 
 /** Why a batch failed for good. */
-function explainBatch({ job, rows }: Work, leaf: Leaf, range: Range, error: unknown): unknown {
+function explainBatch(
+  { job, rows }: RunningJob,
+  leaf: Leaf,
+  range: Range,
+  error: unknown,
+): unknown {
   if (error instanceof CheckpointGone) {
-    return new Failure("migration-failed", `the checkpoint of the backfill ${job.name} is gone`, {
-      hint: "somebody has given the backfill up; run the command again to start anew",
-    });
+    return new Failure(
+      "backfill-failed",
+      `the checkpoint of the backfill ${job.name} was deleted`,
+      {
+        hint: "somebody abandoned the backfill; run the command again to start from the beginning",
+      },
+    );
   }
-  // A connection that broke is no fault of the batch's.
-  if (!(error instanceof pg.DatabaseError) || /^(57P|08)/.test(error.code ?? "")) return error;
+  // A broken connection is no error of the batch.
+  if (!isRefusal(error)) return error;
   const state = error.code ?? "";
   const hint = /^(22|23)/.test(state)
-    ? "mend that row, or the expression (another --set or --where is another backfill: give it a --name)"
+    ? "correct that row, or the expression (another --set or --where is another backfill: give it a --name)"
     : state === "42703"
-      ? "a column has been dropped or renamed since the backfill began"
+      ? "a column was dropped or renamed since the backfill began"
       : state === "57014"
         ? "raise --batch-time"
-        : "run the same command again once that is mended: it goes on from there";
+        : "correct the cause, then run the same command again: it continues from there";
   return new Failure(
-    "migration-failed",
-    `the backfill ${job.name} failed after ${formatCount(rows)} rows, in ${leaf.name} ${describePlace(leaf, range)}: ${error.message}`,
+    "backfill-failed",
+    `the backfill ${job.name} failed after ${formatCount(rows)} rows, in ${leaf.name} ${describeRange(leaf, range)}: ${error.message}`,
     { hint, cause: error, details: { sqlState: state, rows } },
   );
 }

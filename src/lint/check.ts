@@ -1,31 +1,35 @@
-// The lint itself: every statement of a script against every rule, with what is known before it. The same statements
-// and the same catalog give the same answer; nothing is read here, and nothing is written.
+// The lint itself: it checks every statement of a script against every rule, with what is known before it. Pure: the
+// same statements and the same catalog give the same findings.
 
 import type { RangeVar } from "libpg-query";
-import type { SqlParser } from "../sql/parser.ts";
+import { quoteRelation } from "../postgres/names.ts";
+import type { SqlParser } from "../postgres/parser.ts";
+import type { Step } from "../postgres/steps.ts";
+import { relationOfWords, wordsOf } from "../postgres/tree.ts";
 import type { Catalog } from "./catalog.ts";
 import {
   backfilledTable,
+  droppedTables,
   estimateSeconds,
   lockModes,
   locksOf,
+  type HeldLock,
   type Lock,
   type LockMode,
-  type Work,
+  type WorkKind,
 } from "./locks.ts";
 import {
   weigh,
   type Problem,
   type RuleContext,
-  type SafeStep,
   type Severity,
+  type StatementKind,
 } from "./rules/rule.ts";
-import { rules } from "./rules/table.ts";
-import { quoteRelation, relationOfWords, wordsOf } from "./sql.ts";
+import { rulesFor } from "./rules/table.ts";
 import type { Script, Statement } from "./statements.ts";
-import { World, type HeldLock, type Table } from "./world.ts";
+import { World, type Table } from "./world.ts";
 
-/** What a rule has found: plain facts, as they were before the statement. */
+/** What a rule found: facts as they are before the statement. */
 export interface Finding {
   readonly rule: string;
   readonly severity: Severity;
@@ -39,13 +43,13 @@ export interface Finding {
   }[];
   readonly work: WorkFacts | null;
   readonly advice: string;
-  readonly safe: readonly SafeStep[];
+  readonly safe: readonly Step[];
   readonly unknown: readonly string[];
 }
 
 /** How much is done under the lock. */
 export interface WorkFacts {
-  readonly kind: Work;
+  readonly kind: WorkKind;
   readonly table: string;
   /** An estimate; null where it is not known. */
   readonly rows: number | null;
@@ -61,54 +65,83 @@ export interface CheckOptions {
   readonly catalog: Catalog | null;
   /** A table of fewer rows is small: what reads or writes all of it is a note. */
   readonly smallRows: number;
-  /** All of the script runs at once, unless false: what an earlier transaction has created is still new. */
+  /** Whether all of the script runs at once, so that what an earlier transaction created is still new. */
   readonly together?: boolean;
-  /** Tables whose rows are the migrations' own business: the version table. */
+  /** What ran before the script: it is not judged. `doubtful` is of a migration that is not known to its end. */
+  readonly earlier?: readonly { readonly statement: Statement; readonly doubtful: boolean }[];
+  /** Tables whose rows only the migrations change: the version table. */
   readonly ownTables: readonly string[];
+  /** How the tool gives each migration a transaction of its own; null where that is not known. */
+  readonly ownTransactions?: string | null;
 }
 
 /** What is unsafe in a script, in the order of its statements. */
 export function checkScript(
   parser: SqlParser,
   { statements }: Script,
-  { catalog, smallRows, together = true, ownTables }: CheckOptions,
+  {
+    catalog,
+    smallRows,
+    together = true,
+    earlier = [],
+    ownTables,
+    ownTransactions = null,
+  }: CheckOptions,
 ): Finding[] {
   const world = new World(catalog, parser);
+  for (const { statement, doubtful } of earlier) {
+    if (statement.opaque || doubtful) world.forget();
+    else world.apply(statement);
+  }
+  world.endTransaction();
+  world.forgetCreation();
   const found: Finding[] = [];
   let held: HeldLock[] = [];
   let changed: { table: Table; statement: Statement }[] = [];
   let newValues: Statement[] = [];
+  const newEnums = new Set<string>();
+  const drops = findDrops(statements);
+  let dropped: ReadonlySet<string> = new Set();
   let transaction: number | null = null;
   for (const [index, statement] of statements.entries()) {
     if (statement.transaction === null || statement.transaction !== transaction) {
       [held, changed, newValues] = [[], [], []];
+      newEnums.clear();
+      const mine = statement.transaction;
+      const own = mine === null ? [statement] : (drops.get(mine) ?? []);
+      dropped = new Set(
+        own.flatMap(({ node }) => droppedTables(node, world)).map(({ key }) => key),
+      );
       ({ transaction } = statement);
       world.endTransaction();
-      // An autocommit_block is in the middle of its revision.
+      // A statement outside of a transaction may be in the middle of its migration.
       const before = statements[index - 1]?.revision ?? null;
       if (!together && (before === null || before !== statement.revision)) world.forgetCreation();
     }
+    const locks = locksOf(statement, world);
     const context: RuleContext = {
       statement,
       world,
+      locks,
       held,
       newValues,
       get later() {
         return findLater(statements, index);
       },
       changed,
+      dropped,
       smallRows,
+      ownTransactions,
     };
     const changes = backfilledTable(statement, world);
     const own = changes !== null && ownTables.includes(changes.name.name);
-    const locks = locksOf(statement, world);
     if (!own && !changesNothing(statement, world)) {
-      for (const rule of rules) {
+      for (const rule of rulesFor(kindOf(statement))) {
         for (const problem of rule.check(context))
           found.push(toFinding(rule.id, problem, statement, locks));
       }
     }
-    // A table that is new to everybody else is locked against nobody.
+    // A lock on a table that nobody else sees yet blocks nobody.
     for (const lock of locks) {
       const known = held.some(
         ({ mode, table }) => mode === lock.mode && table.key === lock.table.key,
@@ -120,10 +153,20 @@ export function checkScript(
       if (changed.every(({ table }) => table.key !== changes.key))
         changed.push({ table: { ...changes }, statement });
     }
-    if ("AlterEnumStmt" in statement.node) newValues.push(statement);
+    // The values of an enum that the transaction itself creates can be used at once.
+    if ("CreateEnumStmt" in statement.node)
+      newEnums.add(wordsOf(statement.node.CreateEnumStmt.typeName).at(-1) ?? "");
+    if ("AlterEnumStmt" in statement.node) {
+      const name = wordsOf(statement.node.AlterEnumStmt.typeName).at(-1) ?? "";
+      if (!newEnums.has(name)) newValues.push(statement);
+    }
     world.apply(statement);
   }
   return found;
+}
+
+function kindOf({ node, opaque }: Statement): StatementKind {
+  return opaque ? "opaque" : (Object.keys(node)[0] as StatementKind);
 }
 
 /** ALTER or DROP … IF EXISTS of what the catalog does not have. */
@@ -142,6 +185,19 @@ function changesNothing({ node }: Statement, world: World): boolean {
     if (node.DropStmt.removeType === "OBJECT_INDEX") return world.tableOfIndex(name) === null;
     return world.table(name).kind === "unknown";
   });
+}
+
+/** The statements that drop tables, by their transactions. */
+function findDrops(statements: readonly Statement[]): ReadonlyMap<number, readonly Statement[]> {
+  const found = new Map<number, Statement[]>();
+  for (const statement of statements) {
+    const { node, transaction, opaque } = statement;
+    if (transaction === null || opaque || !("DropStmt" in node)) continue;
+    const known = found.get(transaction);
+    if (known === undefined) found.set(transaction, [statement]);
+    else known.push(statement);
+  }
+  return found;
 }
 
 /** The rest of the statement's transaction. */

@@ -1,22 +1,23 @@
-// A finding in words: the lock, whom it keeps out, how long roughly; and the report for people, with the line as it is
+// A finding in words: the lock, what it blocks, roughly for how long; and the report for people, with the line as it is
 // written and the safe form below it.
 
 import { relative } from "node:path";
 import type { WorkFacts } from "./check.ts";
-import type { Work } from "./locks.ts";
+import type { WorkKind } from "./locks.ts";
 import { countBySeverity, type Report, type Reported } from "./report.ts";
 import type { Severity } from "./rules/rule.ts";
+import { describeCount, formatCount } from "../log/words.ts";
 
-const works: Readonly<Record<Work, string>> = {
+const works: Readonly<Record<WorkKind, string>> = {
   scan: "to read",
   index: "to read and sort",
-  rewrite: "to write anew",
-  update: "to change",
+  rewrite: "to rewrite",
+  update: "to update",
 };
 
 /** `ACCESS EXCLUSIVE on posts: blocks reads and writes, for roughly 6 s (about 12,000,000 rows to read)` */
 function describeLocks({ locks, work }: Reported): string[] {
-  const lines = locks.map(({ mode, table, blocks }) => `${mode} on ${table}: ${blocks}`);
+  const lines = (locks ?? []).map(({ mode, table, blocks }) => `${mode} on ${table}: ${blocks}`);
   if (work === null) return lines;
   const size = describeWork(work);
   const [first, ...rest] = lines;
@@ -28,10 +29,10 @@ function describeWork(work: WorkFacts): string {
   const bulk =
     rows === null || (atMost && bytes !== null && rows > 0)
       ? bytes === null
-        ? "a number of rows that is not known"
+        ? "an unknown number of rows"
         : `${formatBytes(bytes)} that were never analysed`
-      : `about ${Number(rows.toPrecision(3)).toLocaleString("en")} ${rows === 1 ? "row" : "rows"}`;
-  const time = seconds === null ? "for how long is not known" : `for ${formatSeconds(seconds)}`;
+      : `about ${formatCount(Number(rows.toPrecision(3)))} ${rows === 1 ? "row" : "rows"}`;
+  const time = seconds === null ? "for an unknown time" : `for ${formatSeconds(seconds)}`;
   return `${time} (${bulk} ${works[kind]})`;
 }
 
@@ -41,7 +42,7 @@ function formatBytes(bytes: number): string {
   return `${Math.round(bytes / 1024 ** step)} ${units[step] ?? ""}`;
 }
 
-/** Two digits at most: it is a rough idea. */
+/** Two digits at most: it is a rough estimate. */
 function formatSeconds(seconds: number): string {
   if (seconds < 1) return "less than a second";
   const round = (value: number) => String(Number(value.toPrecision(2)));
@@ -50,7 +51,7 @@ function formatSeconds(seconds: number): string {
   return `roughly ${round(seconds / 3600)} h`;
 }
 
-/** `migrations/versions/0005.py:18`, as it is seen from `cwd`. */
+/** Relative to `cwd`, unless it is outside of that. */
 function describePath(file: string, cwd: string): string {
   const path = relative(cwd, file);
   return path.startsWith("..") ? file : path;
@@ -76,11 +77,10 @@ export function describeFully(finding: Reported): string {
     ...describeLocks(finding),
     ...unknown.map((one) => `not known: ${one}`),
     ...(advice === "" ? [] : [`instead: ${advice}`]),
-    ...safe.flatMap(({ title, sql, alembic }) => [
+    ...safe.flatMap(({ title, sql, command, rendered }) => [
       "",
       title,
-      ...(sql === "" ? [] : [sql]),
-      ...(alembic === "" ? [] : [alembic]),
+      ...[sql, command ?? "", rendered ?? ""].filter((text) => text !== ""),
     ]),
     ...(allowed === null ? [] : [`allowed because ${allowed}`]),
   ].join("\n");
@@ -102,7 +102,7 @@ export function formatText(report: Report, cwd: string, coloured: boolean): stri
     const lines = [
       `${paint(`${label}[${rule}]`, `1;${colours[severity]}`)} ${paint(finding.message, 1)}`,
     ];
-    const from = revision === null ? "" : ` (revision ${revision})`;
+    const from = revision === null ? "" : ` (migration ${revision})`;
     if (place !== null) {
       const file = place.file === null ? "SQL" : describePath(place.file, cwd);
       const doubt = place.certain ? "" : ", somewhere in it";
@@ -123,12 +123,13 @@ export function formatText(report: Report, cwd: string, coloured: boolean): stri
       for (const step of safe) {
         lines.push(`    ${paint(`-- ${step.title}`, 2)}`);
         if (step.sql !== "") lines.push(indent(step.sql));
+        if (step.command !== null) lines.push(indent(step.command));
       }
-      if (safe.some(({ alembic }) => alembic !== "")) {
-        lines.push(fact("as Alembic", ""));
-        for (const step of safe) {
-          lines.push(`    ${paint(`# ${step.title}`, 2)}`);
-          if (step.alembic !== "") lines.push(indent(step.alembic));
+      if (safe.some(({ rendered }) => rendered !== null && rendered !== "")) {
+        lines.push(fact(`as ${report.tool.name}`, ""));
+        for (const { title, rendered } of safe) {
+          lines.push(`    ${paint(`# ${title}`, 2)}`);
+          if (rendered !== null && rendered !== "") lines.push(indent(rendered));
         }
       }
     }
@@ -144,26 +145,25 @@ function indent(text: string): string {
     .join("\n");
 }
 
-/** `2 errors, 1 warning in 3 revisions (12 statements)`, and what was not known. */
+/** `2 errors, 1 warning in 3 migrations (12 statements)`, and what was not known. */
 export function summarise(report: Report): string {
   const { error, warning, note } = countBySeverity(report);
-  const count = (number: number, word: string) => `${number} ${word}${number === 1 ? "" : "s"}`;
   if (report.statements === 0 && report.findings.length === 0) {
     return "nothing to lint: no statement is pending";
   }
   const found = [
-    ...(error > 0 ? [count(error, "error")] : []),
-    ...(warning > 0 ? [count(warning, "warning")] : []),
-    ...(note > 0 ? [count(note, "note")] : []),
+    ...(error > 0 ? [describeCount(error, "error")] : []),
+    ...(warning > 0 ? [describeCount(warning, "warning")] : []),
+    ...(note > 0 ? [describeCount(note, "note")] : []),
   ];
   const allowed = report.findings.filter((one) => one.allowed !== null).length;
   const where =
-    report.revisions.length === 0
-      ? count(report.statements, "statement")
-      : `${count(report.revisions.length, "revision")} (${count(report.statements, "statement")})`;
+    report.revisions === null || report.revisions.length === 0
+      ? describeCount(report.statements, "statement")
+      : `${describeCount(report.revisions.length, "migration")} (${describeCount(report.statements, "statement")})`;
   return [
     `${found.length === 0 ? "nothing unsafe" : found.join(", ")}${allowed === 0 ? "" : `, ${allowed} allowed`} in ${where}`,
-    ...(report.incomplete ? ["incomplete: see above for what is missing"] : []),
+    ...(report.incomplete ? ["incomplete: the findings say what is missing"] : []),
     ...report.unknown.map((one) => `not known: ${one}`),
   ].join("\n");
 }

@@ -1,11 +1,10 @@
-// What the server would conclude from an expression: that a check leaves no NULL, that a default gives every row a
-// value of its own.
+// What the server concludes from an expression: that a check rejects NULL, that a default is volatile.
 
 import type { Node } from "libpg-query";
-import { wordsOf } from "./sql.ts";
+import { wordsOf } from "../postgres/tree.ts";
 import type { TableConstraint, World } from "./world.ts";
 
-/** Whether the server skips the scan of SET NOT NULL: it takes so much from a valid CHECK, and no more. */
+/** Whether the server skips the scan of SET NOT NULL: so much it concludes from a valid CHECK, and no more. */
 export function provesNotNull(constraint: TableConstraint, column: string): boolean {
   return constraint.kind === "check" && constraint.expression !== null
     ? impliesNotNull(constraint.expression, column)
@@ -35,10 +34,7 @@ function impliesNotNull(expression: Node, column: string): boolean {
 
 /** Whether a NULL makes the condition true, so that its opposite leaves none. */
 function isTrueOfNull(expression: Node, column: string): boolean {
-  if ("NullTest" in expression) {
-    const { arg, nulltesttype } = expression.NullTest;
-    return nulltesttype === "IS_NULL" && isColumn(arg, column);
-  }
+  if (isNullTest(expression, column)) return true;
   if (!("BoolExpr" in expression)) return false;
   const { boolop, args = [] } = expression.BoolExpr;
   return boolop === "OR_EXPR" && args.some((one) => isTrueOfNull(one, column));
@@ -50,13 +46,31 @@ export function isColumn(node: Node | undefined, column: string): boolean {
   );
 }
 
+/** `column IS NULL` and nothing else. */
+export function isNullTest(node: Node | undefined, column: string): boolean {
+  return (
+    node !== undefined &&
+    "NullTest" in node &&
+    node.NullTest.nulltesttype === "IS_NULL" &&
+    isColumn(node.NullTest.arg, column)
+  );
+}
+
+/** Whether the column occurs anywhere in the expression. */
+export function hasColumn(tree: unknown, column: string): boolean {
+  if (typeof tree !== "object" || tree === null) return false;
+  return (
+    isColumn(tree as Node, column) || Object.values(tree).some((inner) => hasColumn(inner, column))
+  );
+}
+
 export function isNull(node: Node | undefined): boolean {
   if (node === undefined) return false;
   if ("TypeCast" in node) return isNull(node.TypeCast.arg);
   return "A_Const" in node && node.A_Const.isnull === true;
 }
 
-/** Those of PostgreSQL's own functions that stand in defaults, for want of a catalog. */
+/** PostgreSQL's own functions that occur in defaults, where there is no catalog. */
 const volatileFunctions = new Set([
   "nextval",
   "random",
@@ -79,7 +93,7 @@ const steadyFunctions = new Set(
   ),
 );
 
-/** The first function of an expression that gives another value at each call, or of which that is not known. */
+/** The first function of an expression that returns another value at each call, or may do so. */
 export function findVolatile(
   expression: Node | undefined,
   world: World,

@@ -1,12 +1,12 @@
-// Which lock a statement takes on which table, what that keeps others from, and how much work is done under it.
+// Which lock a statement takes on which table, what it blocks, and how much work is done under it.
 
 import type { AlterTableCmd, Node, RangeVar } from "libpg-query";
 import { isColumn } from "./expressions.ts";
-import { relationOf, relationOfWords, wordsOf } from "./sql.ts";
+import { hasOption, relationOf, relationOfWords, wordsOf } from "../postgres/tree.ts";
 import type { Statement } from "./statements.ts";
-import type { Table, World } from "./world.ts";
+import { isRelation, type Table, type World } from "./world.ts";
 
-/** The table locks that keep somebody from reading or writing, or migrations from one another. */
+/** The table locks that block reads or writes, or one migration by another. */
 export const lockModes = {
   "ACCESS EXCLUSIVE": "blocks reads and writes",
   EXCLUSIVE: "blocks writes",
@@ -23,14 +23,19 @@ export interface Lock {
   readonly table: Table;
 }
 
-/** Work that grows with the table: reading it, reading it and sorting, writing it anew, changing its rows. */
-export type Work = "scan" | "index" | "rewrite" | "update";
+/** A lock that a transaction holds until its end. */
+export interface HeldLock extends Lock {
+  readonly statement: Statement;
+}
+
+/** Work that grows with the table: reading it, reading and sorting it, rewriting it, updating its rows. */
+export type WorkKind = "scan" | "index" | "rewrite" | "update";
 
 /**
- * Rows and bytes a second, for a rough idea; what takes longer counts. Measured on two busy cores with the table in
- * memory: 1.2 to 5 M rows/s, 2, 0.5 and 0.16; the bytes are what a network disk gives.
+ * Rows and bytes a second, for a rough estimate: the slower of the two counts. Measured on two busy cores with the table in
+ * memory: 1.2 to 5 M rows/s, 2, 0.5 and 0.16; the bytes are what a network disk delivers.
  */
-const speeds: Readonly<Record<Work, { rows: number; bytes: number }>> = {
+const speeds: Readonly<Record<WorkKind, { rows: number; bytes: number }>> = {
   scan: { rows: 2_000_000, bytes: 300e6 },
   index: { rows: 1_000_000, bytes: 200e6 },
   rewrite: { rows: 400_000, bytes: 100e6 },
@@ -38,7 +43,7 @@ const speeds: Readonly<Record<Work, { rows: number; bytes: number }>> = {
 };
 
 /** In seconds; null where the size is not known. */
-export function estimateSeconds(work: Work, { size }: Table): number | null {
+export function estimateSeconds(work: WorkKind, { size }: Table): number | null {
   if (size.rows === null && size.bytes === null) return null;
   const { rows, bytes } = speeds[work];
   return Math.max((size.atMost ? 0 : (size.rows ?? 0)) / rows, (size.bytes ?? 0) / bytes);
@@ -62,7 +67,7 @@ function lockOfCommand({ subtype = "AT_AddColumn", def }: AlterTableCmd): LockMo
       def !== undefined && "PartitionCmd" in def && def.PartitionCmd.concurrent === true;
     return concurrent ? "SHARE UPDATE EXCLUSIVE" : "ACCESS EXCLUSIVE";
   }
-  // Of the storage parameters this one alone stops the readers.
+  // The only storage parameter that blocks readers.
   if (
     subtype.endsWith("RelOptions") &&
     JSON.stringify(def ?? null).includes('"user_catalog_table"')
@@ -78,11 +83,19 @@ function lockOfCommand({ subtype = "AT_AddColumn", def }: AlterTableCmd): LockMo
   return foreign ? "SHARE ROW EXCLUSIVE" : "ACCESS EXCLUSIVE";
 }
 
-export function commandsOf(node: Node): AlterTableCmd[] {
-  if (!("AlterTableStmt" in node)) return [];
-  return (node.AlterTableStmt.cmds ?? []).flatMap((one) =>
+/** Of each statement that has been asked about: every rule about ALTER TABLE asks. */
+const knownCommands = new WeakMap<Node, readonly AlterTableCmd[]>();
+const noCommands: readonly AlterTableCmd[] = [];
+
+export function commandsOf(node: Node): readonly AlterTableCmd[] {
+  if (!("AlterTableStmt" in node)) return noCommands;
+  const known = knownCommands.get(node);
+  if (known !== undefined) return known;
+  const found = (node.AlterTableStmt.cmds ?? []).flatMap((one) =>
     "AlterTableCmd" in one ? [one.AlterTableCmd] : [],
   );
+  knownCommands.set(node, found);
+  return found;
 }
 
 /** The tables of a DROP TABLE. */
@@ -107,7 +120,7 @@ export function locksOf({ node, opaque }: Statement, world: World): Lock[] {
         ? lock(
             one.RangeVar,
             partbound === undefined ? "SHARE UPDATE EXCLUSIVE" : "ACCESS EXCLUSIVE",
-          )
+          ).flatMap((own) => (partbound === undefined ? own : [own, ...locksOfDefault(own, world)]))
         : [],
     );
     return [...parents, ...tableElts.flatMap((element) => locksOfReferences(element, world))];
@@ -120,18 +133,17 @@ export function locksOf({ node, opaque }: Statement, world: World): Lock[] {
   if ("RenameStmt" in node) {
     const { renameType, relation, relationType } = node.RenameStmt;
     const ofTable =
-      renameType === "OBJECT_TABLE" ||
-      renameType === "OBJECT_MATVIEW" ||
+      isRelation(renameType) ||
       renameType === "OBJECT_TABCONSTRAINT" ||
       renameType === "OBJECT_TRIGGER" ||
       renameType === "OBJECT_POLICY" ||
       renameType === "OBJECT_RULE" ||
-      (renameType === "OBJECT_COLUMN" && relationType === "OBJECT_TABLE");
+      (renameType === "OBJECT_COLUMN" && isRelation(relationType));
     return ofTable ? lock(relation, "ACCESS EXCLUSIVE") : [];
   }
   if ("AlterObjectSchemaStmt" in node) {
     const { objectType, relation } = node.AlterObjectSchemaStmt;
-    return objectType === "OBJECT_TABLE" ? lock(relation, "ACCESS EXCLUSIVE") : [];
+    return isRelation(objectType) ? lock(relation, "ACCESS EXCLUSIVE") : [];
   }
   if ("CreateTrigStmt" in node) return lock(node.CreateTrigStmt.relation, "SHARE ROW EXCLUSIVE");
   if ("CreatePolicyStmt" in node) return lock(node.CreatePolicyStmt.table, "ACCESS EXCLUSIVE");
@@ -150,12 +162,27 @@ export function locksOf({ node, opaque }: Statement, world: World): Lock[] {
     const table = name === null ? null : world.tableOfIndex(name);
     return table === null ? [] : [{ mode, table }];
   }
+  if ("AlterDomainStmt" in node) {
+    if (verifiesDomain(node) === null) return [];
+    const name = wordsOf(node.AlterDomainStmt.typeName).at(-1) ?? "";
+    return world.tablesOfDomain(name).map((table) => ({ mode: "SHARE", table }));
+  }
   const relations = tablesListed(node);
   const mode = "LockStmt" in node ? lockNumbers[(node.LockStmt.mode ?? 8) - 1] : "ACCESS EXCLUSIVE";
   return mode === undefined ? [] : relations.flatMap((range) => lock(range, mode));
 }
 
-/** `pg_locks`' modes by the number that the parser has for them, from 1; those that let others do as they like are left out. */
+/** Whether ALTER DOMAIN reads the tables that use the domain: for a new constraint, or for one that it validates. */
+export function verifiesDomain(node: Node): "add" | "validate" | null {
+  if (!("AlterDomainStmt" in node)) return null;
+  const { subtype, def } = node.AlterDomainStmt;
+  if (String(subtype) === "V") return "validate";
+  if (String(subtype) === "O") return "add";
+  const added = def !== undefined && "Constraint" in def ? def.Constraint : null;
+  return String(subtype) === "C" && added?.skip_validation !== true ? "add" : null;
+}
+
+/** The modes of `pg_locks` by the parser's numbers for them, from 1; those that block nobody are left out. */
 const lockNumbers: readonly (LockMode | undefined)[] = [
   undefined,
   undefined,
@@ -170,9 +197,7 @@ const lockNumbers: readonly (LockMode | undefined)[] = [
 /** TRUNCATE, VACUUM FULL and LOCK. */
 function tablesListed(node: Node): RangeVar[] {
   if ("VacuumStmt" in node) {
-    const full = (node.VacuumStmt.options ?? []).some(
-      (one) => "DefElem" in one && one.DefElem.defname === "full",
-    );
+    const full = hasOption(node.VacuumStmt.options, "full");
     return (node.VacuumStmt.rels ?? []).flatMap((one) =>
       full && "VacuumRelation" in one && one.VacuumRelation.relation !== undefined
         ? [one.VacuumRelation.relation]
@@ -199,7 +224,12 @@ function locksOfAlter(node: Node, world: World): Lock[] {
   const others = commands.flatMap(({ subtype, name, def }): Lock[] => {
     if (def !== undefined && "PartitionCmd" in def && def.PartitionCmd.name !== undefined) {
       // The partition itself.
-      return [{ mode: "ACCESS EXCLUSIVE", table: world.table(def.PartitionCmd.name) }];
+      const partition: Lock = {
+        mode: "ACCESS EXCLUSIVE",
+        table: world.table(def.PartitionCmd.name),
+      };
+      const attaches = subtype === "AT_AttachPartition";
+      return [partition, ...(attaches ? locksOfDefault({ table }, world) : [])];
     }
     if (def !== undefined && "ATAlterConstraint" in def) {
       const { conname, alterEnforceability: alters, is_enforced: enforced } = def.ATAlterConstraint;
@@ -209,13 +239,13 @@ function locksOfAlter(node: Node, world: World): Lock[] {
           : [],
       );
     }
-    // Another type drops the column's constraints too, and makes them anew.
+    // Another type drops the column's constraints too, and creates them again.
     const drops =
       subtype === "AT_DropConstraint" ||
       subtype === "AT_DropColumn" ||
       subtype === "AT_AlterColumnType";
     if (!drops) return def === undefined ? [] : locksOfReferences(def, world);
-    // The triggers that watch the other end of a foreign key go with it.
+    // The triggers at the other end of a foreign key are dropped with it.
     return table.constraints.flatMap((one): Lock[] =>
       one.references !== null &&
       (subtype === "AT_DropConstraint" ? one.name === name : one.columns.includes(name ?? ""))
@@ -224,6 +254,13 @@ function locksOfAlter(node: Node, world: World): Lock[] {
     );
   });
   return [...(strongest === undefined ? [] : [{ mode: strongest, table }]), ...others];
+}
+
+/** The rows of a default partition could belong to a new one. */
+function locksOfDefault({ table }: Pick<Lock, "table">, world: World): Lock[] {
+  const { defaultPartition } = table;
+  if (defaultPartition === null) return [];
+  return [{ mode: "ACCESS EXCLUSIVE", table: world.table(defaultPartition) }];
 }
 
 /** The tables that a new column or constraint refers to. */
@@ -256,7 +293,9 @@ function locksOfDrop(node: Node, world: World): Lock[] {
           references === null ? [] : [exclusive(world.table(references))],
         ),
       ]);
+    case "OBJECT_VIEW":
     case "OBJECT_MATVIEW":
+    case "OBJECT_FOREIGN_TABLE":
       return words.flatMap((one) => {
         const name = relationOfWords(one);
         return name === null ? [] : [exclusive(world.table(name))];
@@ -292,46 +331,72 @@ export function isConcurrent(node: Node): boolean {
     );
   }
   if (!("ReindexStmt" in node)) return false;
-  return (node.ReindexStmt.params ?? []).some(
-    (one) => "DefElem" in one && one.DefElem.defname === "concurrently",
+  return hasOption(node.ReindexStmt.params, "concurrently");
+}
+
+/** The table whose rows an UPDATE, DELETE, MERGE or INSERT … SELECT changes; null for another statement, or for a few rows. */
+export function backfilledTable({ node, opaque }: Statement, world: World): Table | null {
+  if (opaque) return null;
+  for (const change of changesIn(node)) {
+    const table = changedTable(change, world);
+    if (table !== null && !changesFewRows(change, table)) return table;
+  }
+  return null;
+}
+
+/** The statement, and those in its WITH. */
+export function changesIn(node: Node): Node[] {
+  const [body] = Object.values(node) as [{ withClause?: { ctes?: Node[] } }];
+  const inner = (body.withClause?.ctes ?? []).flatMap((one) =>
+    "CommonTableExpr" in one && one.CommonTableExpr.ctequery !== undefined
+      ? [one.CommonTableExpr.ctequery]
+      : [],
   );
+  return [...inner, node];
 }
 
-/** The table whose rows an UPDATE, DELETE or INSERT … SELECT changes; null for another statement, or for a few rows. */
-export function backfilledTable(statement: Statement, world: World): Table | null {
-  const table = changedTable(statement, world);
-  return table === null || changesOneRow(statement, table) ? null : table;
+export function conditionOfChange(node: Node): Node | undefined {
+  if ("UpdateStmt" in node) return node.UpdateStmt.whereClause;
+  return "DeleteStmt" in node ? node.DeleteStmt.whereClause : undefined;
 }
 
-/** `WHERE id = 5` changes one row. */
-function changesOneRow({ node }: Statement, table: Table): boolean {
-  const where =
-    "UpdateStmt" in node
-      ? node.UpdateStmt.whereClause
-      : "DeleteStmt" in node
-        ? node.DeleteStmt.whereClause
-        : undefined;
-  if (where === undefined || !("A_Expr" in where) || where.A_Expr.kind !== "AEXPR_OP") return false;
-  const { lexpr, rexpr } = where.A_Expr;
-  const constant = rexpr !== undefined && "A_Const" in rexpr;
+/** `WHERE id = 5` and `WHERE id IN (5, 6)` change few rows, whatever else they ask for. */
+function changesFewRows(node: Node, table: Table): boolean {
+  const where = conditionOfChange(node);
+  if (where === undefined) return false;
+  if ("BoolExpr" in where && where.BoolExpr.boolop === "AND_EXPR")
+    return (where.BoolExpr.args ?? []).some((one) => isOfFewRows(one, table));
+  return isOfFewRows(where, table);
+}
+
+function isOfFewRows(condition: Node, table: Table): boolean {
+  if (!("A_Expr" in condition)) return false;
+  const { kind, name, lexpr, rexpr } = condition.A_Expr;
+  if ((kind !== "AEXPR_OP" && kind !== "AEXPR_IN") || wordsOf(name).at(-1) !== "=") return false;
+  const isValue = (one: Node | undefined) =>
+    one !== undefined && ("A_Const" in one || "ParamRef" in one);
+  const values =
+    rexpr !== undefined && "List" in rexpr ? (rexpr.List.items ?? []) : [rexpr ?? { A_Star: {} }];
   return (
-    constant &&
-    table.constraints.some(
-      ({ kind, columns: [column, ...others] }) =>
-        (kind === "primary" || kind === "unique") &&
+    values.every(isValue) &&
+    (table.constraints.some(
+      ({ kind: of, columns: [column, ...others] }) =>
+        (of === "primary" || of === "unique") &&
         column !== undefined &&
         others.length === 0 &&
         isColumn(lexpr, column),
-    )
+    ) ||
+      (!table.complete && isColumn(lexpr, "id")))
   );
 }
 
-function changedTable({ node, opaque }: Statement, world: World): Table | null {
-  if (opaque) return null;
+function changedTable(node: Node, world: World): Table | null {
   if ("UpdateStmt" in node && node.UpdateStmt.relation !== undefined)
     return world.table(node.UpdateStmt.relation);
   if ("DeleteStmt" in node && node.DeleteStmt.relation !== undefined)
     return world.table(node.DeleteStmt.relation);
+  if ("MergeStmt" in node && node.MergeStmt.relation !== undefined)
+    return world.table(node.MergeStmt.relation);
   if ("InsertStmt" in node && node.InsertStmt.relation !== undefined) {
     const { selectStmt } = node.InsertStmt;
     const values =

@@ -1,11 +1,11 @@
-// The report for machines: one JSON object, GitHub's annotations, and SARIF for tools that review code.
+// The report for machines: one JSON object, GitHub's annotations, and SARIF for code review tools.
 
 import { isAbsolute, relative } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { SourceLocation } from "../tools/source-file.ts";
 import { describeFully } from "./describe.ts";
-import type { Place } from "./places.ts";
 import { countBySeverity, type Report, type Reported } from "./report.ts";
-import { rules } from "./rules/table.ts";
+import { otherRules, rules } from "./rules/table.ts";
 
 /** Where paths begin: the checkout's root. */
 export interface Root {
@@ -13,12 +13,16 @@ export interface Root {
 }
 
 export function formatJson(report: Report, root: Root): string {
-  const { findings, ...rest } = report;
+  const { findings, tool, ...rest } = report;
   return JSON.stringify({
     ...rest,
     counts: countBySeverity(report),
-    findings: findings.map(({ place, ...finding }) => ({
+    findings: findings.map(({ place, safe, ...finding }) => ({
       ...finding,
+      safe: safe.map(({ rendered, ...step }) => ({
+        ...step,
+        ...(rendered === null ? {} : { [tool.id]: rendered }),
+      })),
       file: place === null ? null : pathFrom(root, place),
       line: place?.line ?? null,
       column: place?.column ?? null,
@@ -60,10 +64,6 @@ function escapeProperty(text: string): string {
 
 /** SARIF 2.1.0. */
 export function formatSarif({ findings }: Report, root: Root): string {
-  const more = [
-    { id: "incomplete", about: "Part of the SQL could not be had, or not be read" },
-    { id: "bad-suppression", about: "A suppression without a reason, or of a rule that is none" },
-  ];
   return JSON.stringify({
     $schema: "https://json.schemastore.org/sarif-2.1.0.json",
     version: "2.1.0",
@@ -72,7 +72,7 @@ export function formatSarif({ findings }: Report, root: Root): string {
         tool: {
           driver: {
             name: "entrypoint lint",
-            rules: [...rules, ...more].map(({ id, about }) => ({
+            rules: [...rules, ...otherRules].map(({ id, about }) => ({
               id,
               shortDescription: { text: about },
             })),
@@ -114,7 +114,7 @@ function toResult(finding: Reported, root: Root): Record<string, unknown> {
   };
 }
 
-function pathFrom({ directory }: Root, { file }: Place): string | null {
+function pathFrom({ directory }: Root, { file }: SourceLocation): string | null {
   if (file === null || !isAbsolute(file)) return file;
   const path = relative(directory, file);
   return path.startsWith("..") ? file : path;

@@ -1,145 +1,104 @@
-// The safe forms that several rules share: as SQL and as Alembic operations, with the very names of the statement.
+// The safe forms that take a backfill between two migrations. The SQL of the migrations is in src/postgres/steps.ts.
 
-import type { SafeStep, Target } from "./rules/rule.ts";
-import { executePython, quoteName, quotePython, schemaArgument } from "./sql.ts";
+import { backfillWords } from "../backfill/job.ts";
+import { quoteName, quoteRelation } from "../postgres/names.ts";
+import {
+  commandStep,
+  dropColumn,
+  makeStep,
+  notNullSteps,
+  type Step,
+  type StepStatement,
+} from "../postgres/steps.ts";
+import { updateOf } from "./clauses.ts";
+import { findVolatile, hasColumn, isNullTest } from "./expressions.ts";
+import type { NamedTable } from "./rules/rule.ts";
+import type { Statement } from "./statements.ts";
+import type { Table, World } from "./world.ts";
 
-/** What PostgreSQL would call it, within its 63 bytes. */
-export function constraintName({ name }: Target, columns: readonly string[], end: string): string {
-  return [name.name, ...columns, end].join("_").slice(0, 63);
-}
+/** In place of an expression that only the application's authors know. */
+const unknownExpression = "…";
 
-/** A step that is SQL alone to Alembic. */
-export function sqlStep(title: string, ...statements: readonly string[]): SafeStep {
-  return {
-    title,
-    sql: statements.map((one) => `${one};`).join("\n"),
-    alembic: statements.map(executePython).join("\n"),
-  };
-}
-
-/** Outside of a transaction. */
-export function autocommitStep(title: string, sql: string, operation?: string): SafeStep {
-  const lines = (operation ?? executePython(sql)).split("\n").map((line) => `    ${line}`);
-  return {
-    title,
-    sql: `${sql};`,
-    alembic: ["with op.get_context().autocommit_block():", ...lines].join("\n"),
-  };
-}
-
-/** NOT NULL for a column that is there and filled, without reading the table under the lock. */
-export function notNullSteps(
-  target: Target,
+/** Fills the column where it is NULL. @param from a column whose value the new one takes over. */
+export function backfillStep(
+  number: number,
+  { table }: NamedTable,
   column: string,
-  server: number | null,
-  numbers: readonly [string, string] = ["1. ", "2. "],
-): SafeStep[] {
-  const name = constraintName(target, [column], "not_null");
-  const [constraint, quoted] = [quoteName(name), quoteName(column)];
-  const alter = `ALTER TABLE ${target.sql}`;
-  const validate = `${alter} VALIDATE CONSTRAINT ${constraint}`;
-  if (server !== null && server >= 18) {
-    return [
-      sqlStep(
-        `${numbers[0]}refuse new NULLs, without reading the rows that are there`,
-        `${alter} ADD CONSTRAINT ${constraint} NOT NULL ${quoted} NOT VALID`,
-      ),
-      sqlStep(`${numbers[1]}the next revision: read them while others read and write`, validate),
-    ];
-  }
-  const first: SafeStep = {
-    title: `${numbers[0]}refuse new NULLs, without reading the rows that are there`,
-    sql: `${alter} ADD CONSTRAINT ${constraint} CHECK (${quoted} IS NOT NULL) NOT VALID;`,
-    alembic: `op.create_check_constraint(${quotePython(name)}, ${quotePython(target.name.name)}, ${quotePython(`${quoted} IS NOT NULL`)}${schemaArgument(target.name)}, postgresql_not_valid=True)`,
-  };
-  if (server !== null && server < 12) {
-    return [
-      first,
-      sqlStep(
-        `${numbers[1]}the next revision: read them while others read and write; before PostgreSQL 12 the CHECK stays in the place of NOT NULL`,
-        validate,
-      ),
-    ];
-  }
-  const schema = schemaArgument(target.name);
-  return [
-    first,
-    {
-      title: `${numbers[1]}the next revision: read them while others read and write; SET NOT NULL then believes the CHECK`,
-      sql: `${validate};\n${alter} ALTER COLUMN ${quoted} SET NOT NULL;\n${alter} DROP CONSTRAINT ${constraint};`,
-      alembic: [
-        executePython(validate),
-        `op.alter_column(${quotePython(target.name.name)}, ${quotePython(column)}, nullable=False${schema})`,
-        `op.drop_constraint(${quotePython(name)}, ${quotePython(target.name.name)}${schema})`,
-      ].join("\n"),
-    },
-  ];
+  expression: string,
+  from: string | null = null,
+): Step {
+  const name = quoteName(column);
+  const nullable = from !== null && table.columns.get(from)?.notNull !== true;
+  const value = expression === quoteName(from ?? "") ? expression : `(${expression})`;
+  return commandStep(
+    `${number}. the backfill, in batches, between two deploys`,
+    backfillWords({
+      table: quoteRelation(table.name),
+      set: `${name} = ${expression}`,
+      // A row that has nothing to take over would never be filled.
+      where: nullable ? `${name} IS NULL AND ${value} IS NOT NULL` : `${name} IS NULL`,
+    }),
+  );
 }
 
-/** The three steps: a column that may be NULL, the backfill, NOT NULL. `first` is how the column comes. */
+/** An UPDATE of one column as a backfill; null where it is not known which rows are left to update. */
+export function updateInBatches(statement: Statement, world: World, table: Table): Step | null {
+  const { node } = statement;
+  if (!("UpdateStmt" in node)) return null;
+  const { relation, targetList = [], whereClause, fromClause, withClause } = node.UpdateStmt;
+  const [first, ...others] = targetList.flatMap((one) =>
+    "ResTarget" in one ? [one.ResTarget] : [],
+  );
+  const plain =
+    relation?.alias === undefined && fromClause === undefined && withClause === undefined;
+  if (!plain || first?.name === undefined || others.length > 0) return null;
+  const { name, val, indirection, location = 0 } = first;
+  const { set, expression, where } = updateOf(statement, location);
+  const fills = where !== null && isNullTest(whereClause, name);
+  // Another value each time, or one that depends on the value before: no row would ever be done.
+  const repeats = hasColumn(val, name) || findVolatile(val, world) !== null;
+  if (indirection !== undefined || (repeats && !fills)) return null;
+  const differs = `${quoteName(name)} IS DISTINCT FROM (${expression})`;
+  return commandStep(
+    "between two deploys, in batches",
+    backfillWords({
+      table: quoteRelation(table.name),
+      set,
+      where: fills ? where : where === null ? differs : `${differs} AND (${where})`,
+    }),
+  );
+}
+
+/** A column that may be NULL, the backfill, NOT NULL. @param added adds the column; null where it exists. */
 export function threeSteps(
-  target: Target,
+  target: NamedTable,
   column: string,
-  server: number | null,
-  first: Pick<SafeStep, "sql" | "alembic"> | null,
-): SafeStep[] {
-  const quoted = quoteName(column);
+  major: number | null,
+  added: StepStatement | null,
+): Step[] {
+  const first = `1. the column may be NULL${added === null ? " (as now)" : ""}; the new version of the application fills it`;
   return [
-    {
-      title: `1. the column may be NULL${first === null ? " (as it is now)" : ""}; the new version of the application fills it`,
-      sql: first?.sql ?? "",
-      alembic: first?.alembic ?? "",
-    },
-    {
-      title: `2. the backfill, in batches, outside of the migrations: UPDATE ${target.sql} SET ${quoted} = … WHERE ${quoted} IS NULL`,
-      sql: "",
-      alembic: "",
-    },
-    ...notNullSteps(target, column, server, ["3a. ", "3b. "]),
+    makeStep(first, added === null ? [] : [added]),
+    backfillStep(2, target, column, unknownExpression),
+    ...notNullSteps(target.name, column, major, ["3a. ", "3b. "]),
   ];
 }
 
-/** A constraint that holds for new rows at once, and for the others once they have been read. */
-export function validateLaterSteps(
-  target: Target,
-  name: string,
-  definition: string,
-  operation: string,
-): SafeStep[] {
-  const alter = `ALTER TABLE ${target.sql}`;
+/** Another column in the place of `from`, over two deploys. @param added null: it has the type of the old one. */
+export function expandAndContract(
+  target: NamedTable,
+  { from, to, expression }: { from: string; to: string; expression: string },
+  added: StepStatement | null,
+): Step[] {
+  const same = added === null ? ` ${quoteName(to)}, of the same type` : "";
   return [
-    {
-      title: "1. for new rows, without reading those that are there",
-      sql: `${alter} ADD CONSTRAINT ${quoteName(name)} ${definition} NOT VALID;`,
-      alembic: operation,
-    },
-    sqlStep(
-      "2. the next revision: read them while others read and write",
-      `${alter} VALIDATE CONSTRAINT ${quoteName(name)}`,
+    makeStep(
+      `1. expand: another column${same}, which the new version of the application writes as well`,
+      added === null ? [] : [added],
     ),
-  ];
-}
-
-/** A unique constraint or primary key whose index is built while others read and write. */
-export function usingIndexSteps(
-  target: Target,
-  name: string,
-  kind: "UNIQUE" | "PRIMARY KEY",
-  columns: readonly string[],
-  suffix = "",
-): SafeStep[] {
-  const list = columns.map(quoteName).join(", ");
-  return [
-    autocommitStep(
-      "1. build the index while others read and write",
-      `CREATE UNIQUE INDEX CONCURRENTLY ${quoteName(name)} ON ${target.sql} (${list})${suffix}`,
-      suffix === ""
-        ? `op.create_index(${quotePython(name)}, ${quotePython(target.name.name)}, [${columns.map(quotePython).join(", ")}], unique=True${schemaArgument(target.name)}, postgresql_concurrently=True)`
-        : undefined,
-    ),
-    sqlStep(
-      "2. the next revision: make the constraint of it",
-      `ALTER TABLE ${target.sql} ADD CONSTRAINT ${quoteName(name)} ${kind} USING INDEX ${quoteName(name)}`,
-    ),
+    backfillStep(2, target, to, expression, from),
+    makeStep("3. contract: in the next deploy, whose version knows only the new column", [
+      dropColumn(target.name, from),
+    ]),
   ];
 }

@@ -1,18 +1,11 @@
-// What is known of the tables at each statement of a script: what the catalog says, and what the statements before it
-// have made of that. A table that the script creates is empty and nobody's; a check that it validates is valid.
+// What is known of the tables at each statement of a script: the catalog, and what the statements before it changed.
+// A table that the script creates is empty, and nobody uses it yet; a check that it validates is valid.
 
-import type { ColumnDef, Constraint, Node, RangeVar } from "libpg-query";
-import type { SqlParser } from "../sql/parser.ts";
-import type { Catalog, RelationFacts } from "./catalog.ts";
-import type { LockMode } from "./locks.ts";
-import {
-  relationOf,
-  relationOfWords,
-  typeOf,
-  wordsOf,
-  type RelationName,
-  type SqlType,
-} from "./sql.ts";
+import type { ColumnDef, Constraint, Node, ObjectType, RangeVar } from "libpg-query";
+import type { SqlParser } from "../postgres/parser.ts";
+import type { Catalog, Referrer, RelationFacts, StorageFacts } from "./catalog.ts";
+import { nameObject, type RelationName, type SqlType } from "../postgres/names.ts";
+import { relationOf, relationOfWords, typeOf, wordsOf } from "../postgres/tree.ts";
 import type { Statement } from "./statements.ts";
 
 interface Column {
@@ -20,7 +13,7 @@ interface Column {
   /** Null where it is not known. */
   readonly type: SqlType | null;
   readonly notNull: boolean;
-  /** By the script: nobody else knows of it. */
+  /** By the script: no version of the application uses it yet. */
   readonly added: boolean;
 }
 
@@ -43,6 +36,8 @@ export interface Table {
   /** The statement that creates it, where the script does. */
   readonly createdBy: Statement | null;
   readonly size: Size;
+  /** Null where it is not known. */
+  readonly storage: StorageFacts | null;
   /** Whether `columns` and `constraints` are all that there are. */
   readonly complete: boolean;
   readonly columns: ReadonlyMap<string, Column>;
@@ -50,6 +45,17 @@ export interface Table {
   readonly indexes: ReadonlyMap<string, readonly string[]>;
   /** The indexes with an expression or a condition, and all the columns that each reads. */
   readonly computedIndexes: ReadonlyMap<string, readonly string[]>;
+  /** Those that a failed build has left. */
+  readonly invalidIndexes: ReadonlySet<string>;
+  readonly uniqueIndexes: ReadonlySet<string>;
+  /** The index by which logical replication finds a row; null where there is none, or it is not known. */
+  readonly identityIndex: string | null;
+  /** The foreign keys that need one of its indexes; of those that the script adds none is known. */
+  readonly referrers: readonly Referrer[];
+  /** Whether a row security policy is on it; null where that is not known. */
+  readonly policies: boolean | null;
+  /** Of a partitioned table: the partition of all other rows. */
+  readonly defaultPartition: RelationName | null;
 }
 
 /** Rows and bytes, roughly. */
@@ -60,15 +66,13 @@ interface Size {
   readonly bytes: number | null;
 }
 
-/** A lock that a transaction holds until its end. */
-export interface HeldLock {
-  readonly mode: LockMode;
-  readonly table: Table;
-  readonly statement: Statement;
-}
-
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
-type State = Omit<Writable<Table>, "columns" | "constraints" | "indexes" | "computedIndexes"> & {
+type TableState = Omit<
+  Writable<Table>,
+  "columns" | "constraints" | "indexes" | "computedIndexes" | "invalidIndexes" | "uniqueIndexes"
+> & {
+  invalidIndexes: Set<string>;
+  uniqueIndexes: Set<string>;
   columns: Map<string, Column>;
   constraints: TableConstraint[];
   indexes: Map<string, readonly string[]>;
@@ -85,13 +89,15 @@ export class World {
   #timeZone: string | null;
   /** What SET LOCAL hides until the transaction ends. */
   #beforeLocal: { searchPath: readonly string[]; timeZone: string | null } | null = null;
-  readonly #tables = new Map<string, State>();
+  readonly #tables = new Map<string, TableState>();
   /** An index's key, and its table's. */
   readonly #indexTables = new Map<string, string>();
   readonly #dropped = new Set<string>();
   /** Functions that the script creates. */
   readonly #volatilities = new Map<string, "i" | "s" | "v">();
   readonly #constrainedDomains = new Map<string, boolean>();
+  /** Types and schemas that the script creates. */
+  readonly #created = new Set<string>();
 
   constructor(catalog: Catalog | null, parser: SqlParser) {
     this.catalog = catalog;
@@ -105,7 +111,7 @@ export class World {
     }
   }
 
-  /** The major version; null where no server was asked. */
+  /** The major version; null without a database. */
   get serverMajor(): number | null {
     return this.catalog === null ? null : Math.floor(this.catalog.serverVersion / 10_000);
   }
@@ -115,12 +121,12 @@ export class World {
     return this.#timeZone;
   }
 
-  /** The table that a statement names. One that nobody knows of is there all the same, with nothing known of it. */
+  /** The table that a statement names. An unknown one exists too, with nothing known of it. */
   table(range: RangeVar | RelationName): Table {
     return this.#resolve(nameOf(range));
   }
 
-  /** The table of an index, or null where nobody knows of the index. */
+  /** The table of an index, or null where the index is unknown. */
   tableOfIndex(name: RelationName): Table | null {
     for (const schema of this.#schemasFor(name)) {
       const key = keyOf({ schema, name: name.name });
@@ -128,6 +134,20 @@ export class World {
       if (table !== undefined && !this.#dropped.has(key)) return this.#tables.get(table) ?? null;
     }
     return null;
+  }
+
+  /** The foreign keys that need this index of the table, and that the script has not dropped. */
+  referrersOf(table: Table, index: string): Referrer[] {
+    return table.referrers.filter((one) => {
+      const key = keyOf(one.table);
+      const other = this.#tables.get(key);
+      if (one.index !== index || this.#dropped.has(key)) return false;
+      return (
+        other === undefined ||
+        !other.complete ||
+        other.constraints.some(({ name }) => name === one.name)
+      );
+    });
   }
 
   /** Null where it is not known. */
@@ -144,12 +164,39 @@ export class World {
     return schema === null && builtInTypes.has(name) ? false : null;
   }
 
+  /** The tables that store values of the domain, or of a domain above it, as far as they are known. */
+  tablesOfDomain(name: string): Table[] {
+    const names = new Set([name]);
+    // A set that grows while it is walked is walked to its end.
+    for (const below of names)
+      for (const type of this.catalog?.types ?? [])
+        if (type.kind === "d" && type.base === below) names.add(type.name);
+    return [...this.#tables.values()].filter(
+      ({ kind, columns }) =>
+        // Of a partitioned table the partitions are locked.
+        kind !== "p" &&
+        [...columns.values()].some(
+          ({ type }) => type !== null && !type.array && names.has(type.name),
+        ),
+    );
+  }
+
+  /** Whether the script has created the type, or the schema: no version of the application uses it yet. */
+  isNew(kind: "type" | "schema", name: string): boolean {
+    return this.#created.has(`${kind} ${name}`);
+  }
+
   /** What the values of a domain are: those of its base type. */
   baseOf(type: SqlType): SqlType {
     const [facts, ...others] =
       this.catalog?.types.filter(({ name, kind }) => name === type.name && kind === "d") ?? [];
     if (facts === undefined || others.length > 0 || facts.base === null) return type;
     return { ...type, name: facts.base, schema: null };
+  }
+
+  /** Whether a value of one type is one of the other as it is, without a length. */
+  isCoercible(from: string, to: string): boolean {
+    return (this.catalog?.coercions ?? builtInCoercions).includes(`${from} ${to}`);
   }
 
   /** SET LOCAL ends. */
@@ -159,7 +206,7 @@ export class World {
     this.#beforeLocal = null;
   }
 
-  /** The tables that the script has created may be in use by now, and nobody knows how large they are. */
+  /** The tables that the script created may be in use by now, and their sizes are unknown. */
   forgetCreation(): void {
     for (const table of this.#tables.values()) {
       if (table.createdBy === null) continue;
@@ -168,6 +215,15 @@ export class World {
       for (const [name, column] of table.columns)
         table.columns.set(name, { ...column, added: false });
     }
+    this.#created.clear();
+  }
+
+  /** Nothing is known any more: something that nobody has read may have changed it. */
+  forget(): void {
+    for (const known of [this.#tables, this.#indexTables, this.#dropped, this.#volatilities])
+      known.clear();
+    this.#constrainedDomains.clear();
+    this.#created.clear();
   }
 
   /** Takes in what the statement changes. */
@@ -190,6 +246,23 @@ export class World {
         table.size = unknownSize;
         table.complete = false;
       });
+    } else if ("ViewStmt" in node) {
+      const { view, replace } = node.ViewStmt;
+      this.#create(statement, view, replace === true, (table) => {
+        table.kind = "v";
+        table.complete = false;
+      });
+    } else if ("CreatePolicyStmt" in node) {
+      if (node.CreatePolicyStmt.table !== undefined)
+        this.#resolve(nameOf(node.CreatePolicyStmt.table)).policies = true;
+    } else if ("CreateSchemaStmt" in node) {
+      this.#created.add(`schema ${node.CreateSchemaStmt.schemaname ?? ""}`);
+    } else if ("CreateEnumStmt" in node) {
+      this.#addType(wordsOf(node.CreateEnumStmt.typeName).at(-1));
+    } else if ("CompositeTypeStmt" in node) {
+      this.#addType(node.CompositeTypeStmt.typevar?.relname);
+    } else if ("CreateRangeStmt" in node) {
+      this.#addType(wordsOf(node.CreateRangeStmt.typeName).at(-1));
     } else if ("IndexStmt" in node) {
       const { idxname, relation, indexParams = [], whereClause } = node.IndexStmt;
       if (relation === undefined || idxname === undefined) return;
@@ -198,6 +271,7 @@ export class World {
         "IndexElem" in one && one.IndexElem.name !== undefined ? [one.IndexElem.name] : [],
       );
       table.indexes.set(idxname, columns);
+      if (node.IndexStmt.unique === true) table.uniqueIndexes.add(idxname);
       if (whereClause !== undefined || columns.length < indexParams.length)
         table.computedIndexes.set(idxname, findColumns([indexParams, whereClause]));
       const key = keyOf({ schema: table.name.schema, name: idxname });
@@ -208,8 +282,13 @@ export class World {
     } else if ("RenameStmt" in node) {
       const { renameType, relation, subname, newname } = node.RenameStmt;
       if (relation === undefined || newname === undefined) return;
+      if (renameType === "OBJECT_INDEX") {
+        const of = this.tableOfIndex(nameOf(relation));
+        if (of !== null) this.#renameIndex(this.#resolve(of.name), relation.relname ?? "", newname);
+        return;
+      }
       const table = this.#resolve(nameOf(relation));
-      if (renameType === "OBJECT_TABLE") this.#move(table, { ...table.name, name: newname });
+      if (isRelation(renameType)) this.#move(table, { ...table.name, name: newname });
       if (renameType === "OBJECT_COLUMN" && subname !== undefined) {
         const column = table.columns.get(subname);
         table.columns.delete(subname);
@@ -228,22 +307,28 @@ export class World {
         table.constraints = table.constraints.map((one) =>
           one.name === subname ? { ...one, name: newname } : one,
         );
+        this.#renameIndex(table, subname ?? "", newname);
       }
     } else if ("AlterObjectSchemaStmt" in node) {
       const { objectType, relation, newschema } = node.AlterObjectSchemaStmt;
-      if (objectType !== "OBJECT_TABLE" || relation === undefined || newschema === undefined)
-        return;
+      if (!isRelation(objectType) || relation === undefined || newschema === undefined) return;
       const table = this.#resolve(nameOf(relation));
       this.#move(table, { ...table.name, schema: newschema });
     } else if ("DropStmt" in node) {
       const { removeType, objects = [] } = node.DropStmt;
       for (const object of objects) {
-        const name = "List" in object ? relationOfWords(wordsOf(object.List.items)) : null;
+        if (!("List" in object)) continue;
+        const name = relationOfWords(wordsOf(object.List.items));
         if (name === null) continue;
         if (removeType === "OBJECT_INDEX") {
+          const table = this.tableOfIndex(name);
+          if (table !== null) removeIndex(this.#resolve(table.name), name.name);
           for (const schema of this.#schemasFor(name))
             this.#dropped.add(keyOf({ schema, name: name.name }));
-        } else if (removeType === "OBJECT_TABLE") {
+        } else if (removeType === "OBJECT_POLICY") {
+          const table = relationOfWords(wordsOf(object.List.items).slice(0, -1));
+          if (table !== null) this.#resolve(table).policies = null;
+        } else if (isRelation(removeType)) {
           const { key } = this.#resolve(name);
           this.#tables.delete(key);
           this.#dropped.add(key);
@@ -297,36 +382,48 @@ export class World {
             one.Constraint.contype === "CONSTR_NOTNULL"),
       );
       if (name !== undefined) this.#constrainedDomains.set(name, constrained);
+      this.#addType(name);
     }
+  }
+
+  #addType(name: string | undefined): void {
+    if (name !== undefined) this.#created.add(`type ${name}`);
   }
 
   #schemasFor({ schema }: RelationName): readonly string[] {
     return schema === null ? this.#searchPath : [schema];
   }
 
-  #resolve(name: RelationName): State {
+  #resolve(name: RelationName): TableState {
     const schemas = this.#schemasFor(name);
     for (const schema of schemas) {
       const table = this.#tables.get(keyOf({ schema, name: name.name }));
       if (table !== undefined) return table;
     }
-    // env.py may set a search path of its own: where there is one table of the name, that is it.
+    // The application may set a search path of its own: where one table has the name, that is it.
     const [elsewhere, ...others] = [...this.#tables.values()].filter(
       (table) => name.schema === null && table.kind !== "unknown" && table.name.name === name.name,
     );
     if (elsewhere !== undefined && others.length === 0) return elsewhere;
     const key = keyOf({ schema: schemas[0] ?? "public", name: name.name });
-    const table: State = {
+    const table: TableState = {
       key,
       name: name.schema === "public" ? { ...name, schema: null } : name,
       kind: "unknown",
       createdBy: null,
       size: unknownSize,
+      storage: null,
       complete: false,
       columns: new Map(),
       constraints: [],
       indexes: new Map(),
       computedIndexes: new Map(),
+      invalidIndexes: new Set(),
+      uniqueIndexes: new Set(),
+      identityIndex: null,
+      referrers: [],
+      policies: null,
+      defaultPartition: null,
     };
     this.#tables.set(key, table);
     return table;
@@ -336,7 +433,7 @@ export class World {
     statement: Statement,
     range: RangeVar | undefined,
     ifNotExists: boolean,
-    fill: (table: State) => void,
+    fill: (table: TableState) => void,
   ): void {
     const name = relationOf(range);
     if (name === null) return;
@@ -346,29 +443,53 @@ export class World {
     // It may have been there before; without a catalog there is no telling.
     const there = this.#tables.get(key);
     if (ifNotExists && (there !== undefined || this.catalog === null)) return;
-    const table: State = {
+    const table: TableState = {
       key,
       name: { schema: name.schema, name: name.name },
       kind: "r",
       createdBy: statement,
       size: emptySize,
+      storage: null,
       complete: true,
       columns: new Map(),
       constraints: [],
       indexes: new Map(),
       computedIndexes: new Map(),
+      invalidIndexes: new Set(),
+      uniqueIndexes: new Set(),
+      identityIndex: null,
+      referrers: [],
+      policies: false,
+      defaultPartition: null,
     };
     fill(table);
     this.#tables.set(key, table);
     if (temporary) this.#searchPath = ["pg_temp", ...this.#searchPath];
   }
 
-  #move(table: State, name: RelationName): void {
+  #move(table: TableState, name: RelationName): void {
     this.#tables.delete(table.key);
     const schema = name.schema ?? table.key.split("\0")[0] ?? "public";
     table.key = keyOf({ schema, name: name.name });
     table.name = name;
     this.#tables.set(table.key, table);
+  }
+
+  #renameIndex(table: TableState, from: string, to: string): void {
+    for (const indexes of [table.indexes, table.computedIndexes]) {
+      const columns = indexes.get(from);
+      if (indexes.delete(from) && columns !== undefined) indexes.set(to, columns);
+    }
+    for (const names of [table.uniqueIndexes, table.invalidIndexes])
+      if (names.delete(from)) names.add(to);
+    if (table.identityIndex === from) table.identityIndex = to;
+    table.referrers = table.referrers.map((one) =>
+      one.index === from ? { ...one, index: to } : one,
+    );
+    const [old, key] = [from, to].map((name) => keyOf({ schema: table.name.schema, name }));
+    if (old === undefined || key === undefined || !this.#indexTables.delete(old)) return;
+    this.#indexTables.set(key, table.key);
+    this.#dropped.delete(key);
   }
 
   #grow(name: RelationName, rows: number | null): void {
@@ -416,7 +537,12 @@ export class World {
           }
           break;
         case "AT_AddConstraint":
-          if (def !== undefined && "Constraint" in def) addConstraint(table, def.Constraint);
+          if (def !== undefined && "Constraint" in def) {
+            const { conname, indexname } = def.Constraint;
+            addConstraint(table, def.Constraint);
+            if (conname !== undefined && indexname !== undefined)
+              this.#renameIndex(table, indexname, conname);
+          }
           break;
         case "AT_ValidateConstraint": {
           const validated = table.constraints.find((one) => one.name === what);
@@ -426,22 +552,34 @@ export class World {
           if (validated?.kind === "not-null") setNotNull(table, validated.columns);
           break;
         }
+        case "AT_SetLogged":
+        case "AT_SetUnLogged":
+        case "AT_SetAccessMethod":
+        case "AT_SetTableSpace":
+          table.storage = null;
+          break;
         case "AT_DropConstraint":
           table.constraints = table.constraints.filter((one) => one.name !== what);
+          removeIndex(table, what ?? "");
+          break;
+        case "AT_ReplicaIdentity":
+          if (def !== undefined && "ReplicaIdentityStmt" in def)
+            table.identityIndex = def.ReplicaIdentityStmt.name ?? null;
           break;
         default:
       }
     }
   }
 
-  #fromFacts(facts: RelationFacts): State {
-    const table: State = {
+  #fromFacts(facts: RelationFacts): TableState {
+    const table: TableState = {
       key: keyOf(facts),
       // Nobody writes `public.`
       name: { schema: facts.schema === "public" ? null : facts.schema, name: facts.name },
       kind: facts.kind,
       createdBy: null,
       size: sumLeaves(facts, (this.catalog?.serverVersion ?? 0) < 140_000),
+      storage: facts.storage,
       complete: true,
       columns: new Map(
         facts.columns.map(({ name, type, typeSchema, modifiers, notNull }) => {
@@ -456,6 +594,12 @@ export class World {
       computedIndexes: new Map(
         facts.indexes.flatMap(({ name, reads }) => (reads === null ? [] : [[name, reads]])),
       ),
+      invalidIndexes: new Set(facts.indexes.flatMap(({ name, valid }) => (valid ? [] : [name]))),
+      uniqueIndexes: new Set(facts.indexes.flatMap(({ name, unique }) => (unique ? [name] : []))),
+      identityIndex: facts.indexes.find(({ identity }) => identity)?.name ?? null,
+      referrers: facts.referrers,
+      policies: facts.policies,
+      defaultPartition: facts.defaultPartition,
     };
     for (const { name, kind, valid, columns, references, definition } of facts.constraints) {
       if (definition === null && kind === "c") table.complete = false;
@@ -484,6 +628,16 @@ export class World {
   }
 }
 
+/** Whether an object of this type is found by a relation's name. */
+export function isRelation(type: ObjectType | undefined): boolean {
+  return (
+    type === "OBJECT_TABLE" ||
+    type === "OBJECT_VIEW" ||
+    type === "OBJECT_MATVIEW" ||
+    type === "OBJECT_FOREIGN_TABLE"
+  );
+}
+
 const constraintKinds: Readonly<Record<string, TableConstraint["kind"]>> = {
   c: "check",
   f: "foreign",
@@ -499,6 +653,23 @@ const builtInTypes = new Set(
   ),
 );
 
+/** Those that columns have, where there is no catalog. */
+const builtInCoercions = [
+  "varchar text",
+  "text varchar",
+  "cidr inet",
+  "xml text",
+  "xml varchar",
+  "int4 oid",
+  "oid int4",
+  "bit varbit",
+  "varbit bit",
+  "citext text",
+  "text citext",
+  "citext varchar",
+  "varchar citext",
+];
+
 function keyOf({ schema, name }: { schema: string | null; name: string }): string {
   return `${schema ?? "public"}\0${name}`;
 }
@@ -508,14 +679,25 @@ function nameOf(range: RangeVar | RelationName): RelationName {
   return relationOf(range) ?? { schema: null, name: "" };
 }
 
-function setNotNull(table: State, columns: readonly string[]): void {
+function removeIndex(table: TableState, name: string): void {
+  for (const names of [
+    table.indexes,
+    table.computedIndexes,
+    table.uniqueIndexes,
+    table.invalidIndexes,
+  ])
+    names.delete(name);
+  if (table.identityIndex === name) table.identityIndex = null;
+}
+
+function setNotNull(table: TableState, columns: readonly string[]): void {
   for (const name of columns) {
     const { type = null, added = false } = table.columns.get(name) ?? {};
     table.columns.set(name, { name, type, notNull: true, added });
   }
 }
 
-function addColumn(table: State, definition: ColumnDef): void {
+function addColumn(table: TableState, definition: ColumnDef): void {
   const { colname: name, typeName, constraints = [] } = definition;
   if (name === undefined) return;
   table.columns.set(name, { name, type: typeOf(typeName), notNull: false, added: true });
@@ -524,7 +706,7 @@ function addColumn(table: State, definition: ColumnDef): void {
   }
 }
 
-function addConstraint(table: State, constraint: Constraint, ofColumn?: string): void {
+function addConstraint(table: TableState, constraint: Constraint, ofColumn?: string): void {
   const {
     contype,
     conname,
@@ -552,13 +734,32 @@ function addConstraint(table: State, constraint: Constraint, ofColumn?: string):
   const valid = notValid !== true;
   if (valid && (kind === "not-null" || kind === "primary")) setNotNull(table, columns);
   table.constraints.push({
-    name: conname ?? null,
+    name: conname ?? indexname ?? nameConstraint(table, kind, columns, expression),
     kind,
     valid,
     columns,
     references: kind === "foreign" ? relationOf(constraint.pktable) : null,
     expression: kind === "check" ? (expression ?? null) : null,
   });
+}
+
+/** The server's name for a constraint that has none; null where it has another rule for it. */
+function nameConstraint(
+  table: TableState,
+  kind: TableConstraint["kind"],
+  columns: readonly string[],
+  expression: Node | undefined,
+): string | null {
+  // A check's is of its column, where it reads but one.
+  const read = kind === "check" ? [...new Set(findColumns(expression))] : columns;
+  const label = { check: "check", foreign: "fkey", unique: "key", primary: "pkey" }[kind as string];
+  if (label === undefined) return null;
+  const own = kind === "primary" || (kind === "check" && read.length !== 1) ? [] : read;
+  const taken = new Set(table.constraints.map(({ name }) => name));
+  for (let number = 0; ; number++) {
+    const name = nameObject(table.name.name, own, `${label}${number === 0 ? "" : number}`);
+    if (!taken.has(name)) return name;
+  }
 }
 
 /** The columns that an index reads: its keys, and what its expressions and its condition name. */

@@ -1,55 +1,68 @@
-// What the shell does with system calls and JavaScript cannot: libc through `node:ffi` (Node >= 26.9; from
-// 26.1 behind a flag).
-// Loaded only when something needs it, and it may be absent: every caller has a plain way without it.
+// The system calls that a shell makes and JavaScript cannot: libc through `node:ffi` (Node 26.9; from 26.1 behind a flag).
+// It is loaded only when needed, and may be absent: every caller has a fallback.
 
-/** The functions of libc in use, each returning -1 on failure, with the errno behind `errno()`, unless it says otherwise. */
+import { closeSync, openSync } from "node:fs";
+
+/** The functions of libc in use. Each returns -1 on failure, and `errno()` the reason, unless its line says otherwise. */
 export type Libc = {
   /** fcntl(fd, F_SETFD, flags): 0 lets the descriptor survive an exec. */
   setDescriptorFlags(fd: number, flags: number): number;
-  /** execve with the exact bytes given: no string is decoded or encoded on the way. */
+  /** execve with exactly these bytes: no string is decoded or encoded. */
   execve(file: Uint8Array, argv: readonly Uint8Array[], env: readonly Uint8Array[]): number;
   /**
-   * posix_spawn of a child that leads a process group of our session, with every signal at its default and none
-   * blocked. It gets `descriptors` under their own numbers; with `terminal`, its group is that terminal's foreground
-   * one before its first instruction, where libc can do that (glibc 2.35).
+   * posix_spawn of a child that leads a process group of this session, with every signal at its default and none
+   * blocked. It inherits `descriptors` under their numbers, and starts in `directory`, a descriptor, or in the working
+   * directory. With `terminal`, its group is the foreground group of that
+   * terminal before its first instruction, where libc supports that (glibc 2.35).
    * @returns its pid, or the errno.
    */
   spawn(
     file: Uint8Array,
     argv: readonly Uint8Array[],
     env: readonly Uint8Array[],
-    options: { descriptors: readonly number[]; terminal: number | null },
+    options: {
+      descriptors: readonly number[];
+      directory: number | null;
+      terminal: number | null;
+    },
   ): { readonly pid: number } | { readonly errno: number };
   /**
-   * waitpid(-1, WNOHANG | WUNTRACED): the next child that has ended or stopped, with its raw status; else whether there
+   * waitpid(-1, WNOHANG | WUNTRACED): the next child that has ended or stopped, with its raw status; or whether there
    * are children.
    */
   waitForAny(): { readonly pid: number; readonly status: number } | "running" | "none";
+  /**
+   * Changes to `/`, and returns a descriptor with which a spawn can start its child in the working directory that was left;
+   * null, and nothing is changed, where libc has no such spawn (glibc 2.29, musl 1.1.24) or the directory cannot be entered.
+   */
+  leaveDirectory(): number | null;
   /** prctl(option, value) of Linux. */
   prctl(option: number, value: number): number;
-  /** tcgetpgrp and tcsetpgrp; the latter from the background too, without a SIGTTOU. */
+  /** tcgetpgrp and tcsetpgrp. The latter works from the background too, without a SIGTTOU. */
   getForegroundGroup(terminal: number): number;
   setForegroundGroup(terminal: number, group: number): number;
-  /** tcgetattr, null on failure; and tcsetattr(TCSANOW) with what it gave, from the background too. */
+  /** tcgetattr, null on failure; and tcsetattr(TCSANOW) with its result, from the background too. */
   getTerminalState(terminal: number): Uint8Array | null;
   setTerminalState(terminal: number, state: Uint8Array): number;
-  /** Runs `act`; signals that come meanwhile wait. What writes to a terminal from the background gets no SIGTTOU. */
+  /** Runs `act` with signals blocked: they are pending until it returns. Output to a terminal causes no SIGTTOU. */
   withSignalsBlocked<T>(act: () => T): T;
   /**
-   * kill(0, signal), with that signal's default action for us, which is to stop: returns when somebody has resumed us,
-   * or at once where the kernel sees nobody who could.
+   * kill(0, signal) with the default action of that signal for this process, which is to stop. Returns when it has been
+   * resumed, or at once where its group is orphaned: the kernel does not stop a group without a parent to resume it.
    */
   stopGroup(signal: number): void;
-  /** getpgid; 0 is our own process. */
+  /** getpgid; 0 is this process. */
   getGroup(pid: number): number;
-  /** malloc_trim(0) of glibc: what has been freed goes back to the kernel. */
+  /** malloc_trim(0) of glibc: returns freed memory to the kernel. */
   trimHeap(): void;
-  /** _exit: nothing of Node's is run any more. */
+  /** _exit: ends the process without Node's exit handlers. */
   exitAtOnce(code: number): void;
   errno(): number;
 };
 
 const F_SETFD = 2;
+/** Needs no permission to read the directory. */
+const O_PATH = 0o10000000;
 const WNOHANG = 1;
 const WUNTRACED = 2;
 const SIG_SETMASK = 2;
@@ -66,16 +79,21 @@ const POSIX_SPAWN_SETSIGMASK = 0x08;
  */
 const structSize = 512;
 
-/** Where glibc and musl keep the errno of the calling thread. */
+/** glibc 2.35 and newer. */
+const foregroundAction = "posix_spawn_file_actions_addtcsetpgrp_np";
+/** glibc 2.29, musl 1.1.24 and newer. */
+const directoryAction = "posix_spawn_file_actions_addfchdir_np";
+
+/** In glibc and musl the address of the calling thread's errno. */
 const errnoLocation = "__errno_location";
 
-/** Not `exit`, which runs what Node has registered for it. */
+/** Not `exit`, which runs Node's exit handlers. */
 const exitFunction = "_exit";
 
-/** What the kernel is about to read must not be collected: a pointer keeps nothing alive. */
+/** Memory that the kernel is about to read: a pointer does not keep it from being collected. */
 const pointedTo: unknown[] = [];
 
-/** libc, or undefined where this runtime has no `node:ffi` (or may not use it). */
+/** libc; undefined where this runtime has no `node:ffi`, or does not permit it. */
 export function loadLibc(): Libc | undefined {
   try {
     return bindLibc();
@@ -91,8 +109,8 @@ export function hasLibc(): boolean {
 }
 
 /**
- * Runs `use` and drops the ExperimentalWarning that it raises, and no other: the features used here have
- * a fallback, so that a user can do nothing about the warning.
+ * Runs `use` and suppresses its ExperimentalWarning, and no other: nothing is lost where the feature is missing, and
+ * nothing could be done about the warning.
  */
 export function withoutExperimentalWarning<T>(use: () => T): T {
   const warn = Object.getOwnPropertyDescriptor(process, "emitWarning");
@@ -107,7 +125,7 @@ export function withoutExperimentalWarning<T>(use: () => T): T {
   }
 }
 
-// fcntl and prctl are variadic; on Linux an int goes into the same register either way (x86-64, arm64, riscv64).
+// fcntl and prctl are variadic. On Linux an int is in the same register either way (x86-64, arm64, riscv64).
 const int = "int32";
 const signatures = {
   fcntl: { arguments: [int, int, int], return: int },
@@ -129,6 +147,7 @@ const signatures = {
   tcsetpgrp: { arguments: [int, int], return: int },
   tcgetattr: { arguments: [int, "buffer"], return: int },
   tcsetattr: { arguments: [int, int, "buffer"], return: int },
+  fchdir: { arguments: [int], return: int },
   getpgid: { arguments: [int], return: int },
   sigaction: { arguments: [int, "buffer", "buffer"], return: int },
   [exitFunction]: { arguments: [int], return: "void" },
@@ -139,7 +158,7 @@ function bindLibc(): Libc | undefined {
   const ffi = withoutExperimentalWarning(() => process.getBuiltinModule("node:ffi"));
   if (ffi === undefined) return undefined;
   const { lib } = ffi.dlopen(null, {});
-  // Each one costs half a millisecond to bind, and a hand-over needs two of them.
+  // Binding one takes half a millisecond, and an exec needs two of them.
   const c = {} as ReturnType<typeof ffi.dlopen<typeof signatures>>["functions"];
   for (const [name, signature] of Object.entries(signatures)) {
     const define = (property: PropertyDescriptor) =>
@@ -157,19 +176,20 @@ function bindLibc(): Libc | undefined {
   return {
     setDescriptorFlags: (fd, flags) => c.fcntl(fd, F_SETFD, flags),
     execve: (file, argv, env) => c.execve(terminate(file), pointersTo(argv), pointersTo(env)),
-    spawn(file, argv, env, { descriptors, terminal }) {
+    spawn(file, argv, env, { descriptors, directory, terminal }) {
       const [attributes, actions] = [struct(), struct()];
       c.posix_spawnattr_init(attributes);
-      // Not sigfillset: it leaves out 32 and 33, which glibc then sets to "ignored" in the child.
+      // Not sigfillset: it omits 32 and 33, and glibc then ignores these in the child.
       c.posix_spawnattr_setsigdefault(attributes, struct().fill(0xff));
-      // The group (0: its own) and the mask (none) are those of posix_spawnattr_init.
+      // posix_spawnattr_init has set the group (0: a new one) and the mask (none).
       c.posix_spawnattr_setflags(
         attributes,
         POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK,
       );
       c.posix_spawn_file_actions_init(actions);
-      if (terminal !== null) findForegroundAction()?.(actions, terminal);
-      // Node has marked them close-on-exec: a dup2 onto itself takes that away, in the child alone.
+      if (terminal !== null) findOptional(foregroundAction)?.(actions, terminal);
+      if (directory !== null) findOptional(directoryAction)?.(actions, directory);
+      // Node has marked them close-on-exec: a dup2 to itself clears that flag, in the child alone.
       for (const fd of descriptors) c.posix_spawn_file_actions_adddup2(actions, fd, fd);
       const pid = struct();
       const errno = c.posix_spawn(
@@ -187,6 +207,16 @@ function bindLibc(): Libc | undefined {
       const pid = c.waitpid(-1, status, WNOHANG | WUNTRACED);
       if (pid > 0) return { pid, status: readInt(status) };
       return pid === 0 ? "running" : "none";
+    },
+    leaveDirectory() {
+      if (findOptional(directoryAction) === null) return null;
+      const directory = openSync(".", O_PATH);
+      if (c.fchdir(directory) === 0) {
+        process.chdir("/");
+        return directory;
+      }
+      closeSync(directory);
+      return null;
     },
     prctl: (option, value) => c.prctl(option, BigInt(value), 0n, 0n, 0n),
     getForegroundGroup: (terminal) => c.tcgetpgrp(terminal),
@@ -221,13 +251,10 @@ function bindLibc(): Libc | undefined {
     }
   }
 
-  /** glibc 2.35 and newer. */
-  function findForegroundAction() {
+  /** A file action, where libc has it. */
+  function findOptional(name: string) {
     try {
-      return lib.getFunction("posix_spawn_file_actions_addtcsetpgrp_np", {
-        arguments: ["buffer", int],
-        return: int,
-      });
+      return lib.getFunction(name, { arguments: ["buffer", int], return: int });
     } catch {
       return null;
     }
@@ -251,7 +278,7 @@ function bindLibc(): Libc | undefined {
   }
 }
 
-/** Zeroed, and in a place of its own: memory that the collector does not move. */
+/** Zeroed, and not in a pool: memory that the collector does not move. */
 function struct(): Uint8Array {
   return new Uint8Array(new ArrayBuffer(structSize));
 }
@@ -261,7 +288,7 @@ function readInt(memory: Uint8Array): number {
 }
 
 function terminate(bytes: Uint8Array): Uint8Array {
-  // Memory of its own: a small Buffer is a slice of a pool.
+  // Not a Buffer: a small one is a slice of a pool.
   const terminated = new Uint8Array(bytes.length + 1);
   terminated.set(bytes);
   return terminated;

@@ -1,13 +1,13 @@
-// What signals there are and which of them are passed on, by the names that people use: TERM, SIGTERM, 15, RTMIN+3.
+// The signals and which of them are forwarded, by the names that people use: TERM, SIGTERM, 15, RTMIN+3.
 
 import { constants } from "node:os";
 
-/** The name of a signal as Node has it, or of a real-time one: `SIGRTMIN+3`. */
+/** Node's name of a signal, or that of a real-time one: `SIGRTMIN+3`. */
 export type SignalName = NodeJS.Signals | `SIGRTMIN+${number}`;
 
 /**
- * All that Node can listen to and somebody may send to an application. TTIN, TTOU and HUP are uvicorn's own: a worker
- * more, a worker less, all workers anew. Listening to USR1 also keeps Node from starting its inspector.
+ * Every signal that Node can handle and that may be meant for an application. To uvicorn SIGTTIN, SIGTTOU and SIGHUP mean:
+ * one worker more, one less, restart all. The handler for SIGUSR1 also keeps Node from starting its inspector.
  */
 export const forwardedSignals = [
   "SIGTERM",
@@ -29,34 +29,34 @@ export const forwardedSignals = [
   "SIGPWR",
 ] as const satisfies readonly NodeJS.Signals[];
 
-/** Whether somebody's `kill` of that signal reaches the application. */
+/** Whether that signal, sent to entrypoint, reaches the application. */
 export function canBeForwarded(name: SignalName): boolean {
   return name.startsWith("SIGRTMIN") || forwardedSignals.some((one) => one === name);
 }
 
-/** The rest, each with the reason why it is not passed on. */
+/** The others, each with the reason why it is not forwarded. */
 export const unforwardedSignals = {
-  SIGKILL: "nobody can catch it",
-  SIGSTOP: "nobody can catch it",
-  SIGSEGV: "the kernel's, for a fault of the process that gets it",
-  SIGBUS: "the kernel's, for a fault of the process that gets it",
-  SIGFPE: "the kernel's, for a fault of the process that gets it",
-  SIGILL: "the kernel's, for a fault of the process that gets it",
-  SIGTRAP: "the kernel's, for a fault of the process that gets it",
-  SIGSYS: "the kernel's, for a fault of the process that gets it",
+  SIGKILL: "it cannot be caught",
+  SIGSTOP: "it cannot be caught",
+  SIGSEGV: "the kernel sends it to a process that has crashed",
+  SIGBUS: "the kernel sends it to a process that has crashed",
+  SIGFPE: "the kernel sends it to a process that has crashed",
+  SIGILL: "the kernel sends it to a process that has crashed",
+  SIGTRAP: "the kernel sends it to a process that has crashed",
+  SIGSYS: "the kernel sends it to a process that has crashed",
   SIGABRT: "a process sends it to itself",
-  SIGCHLD: "tells of our own children",
-  SIGXCPU: "tells of our own processor time",
-  SIGXFSZ: "tells of our own files",
-  SIGPROF: "the timer of V8's profiler",
+  SIGCHLD: "it reports the end of entrypoint's own children",
+  SIGXCPU: "it reports entrypoint's own use of the processor",
+  SIGXFSZ: "it reports the size of entrypoint's own files",
+  SIGPROF: "V8's profiler uses it",
   SIGSTKFLT: "unused",
 } as const satisfies Partial<Record<NodeJS.Signals, string>>;
 
-/** Linux has 31 of them to give; glibc keeps 32 and 33 to itself, musl 34 too. */
+/** Linux has 31 of them; glibc reserves 32 and 33, musl 34 too. */
 export const firstRealTimeSignal = 34;
 export const lastRealTimeSignal = 64;
 
-/** `SIGRTMIN+3` for 37, `SIGTERM` for 15. */
+/** `SIGRTMIN+3` for 37, `SIGTERM` for 15; null for a number that is no signal. */
 export function nameSignal(number: number): SignalName | null {
   if (number >= firstRealTimeSignal && number <= lastRealTimeSignal) {
     return `SIGRTMIN+${number - firstRealTimeSignal}`;
@@ -71,7 +71,7 @@ export function signalNumber(name: SignalName): number {
   return constants.signals[name as NodeJS.Signals];
 }
 
-/** `TERM`, `sigterm`, `15`, `RTMIN`, `RTMIN+3`, `RTMAX-1`, `37`; null for what is no signal. */
+/** Parses `TERM`, `sigterm`, `15`, `RTMIN`, `RTMIN+3`, `RTMAX-1`, `37`; null for other texts. */
 export function parseSignal(text: string): SignalName | null {
   const word = text.trim().toUpperCase();
   if (/^\d+$/.test(word)) return nameSignal(Number(word));
@@ -87,7 +87,7 @@ export function parseSignal(text: string): SignalName | null {
   return Object.hasOwn(constants.signals, name) ? canonical(name as NodeJS.Signals) : null;
 }
 
-/** Some have two names. */
+/** The one name of a signal that has two. */
 function canonical(name: NodeJS.Signals): NodeJS.Signals {
   const doubles: Partial<Record<NodeJS.Signals, NodeJS.Signals>> = {
     SIGPOLL: "SIGIO",
@@ -95,4 +95,9 @@ function canonical(name: NodeJS.Signals): NodeJS.Signals {
     SIGUNUSED: "SIGSYS",
   };
   return doubles[name] ?? name;
+}
+
+/** 128+n, with which a shell reports a child that signal n killed. */
+export function signalExitCode(signal: SignalName): number {
+  return 128 + signalNumber(signal);
 }

@@ -1,10 +1,14 @@
-// What `trap` would have been: from the first moment on, a signal that asks to end ends the boot, and the
-// application never starts. Left out on purpose: KILL and STOP cannot be caught, and the rest keep their
-// default, except USR1, on which Node would open its debugger's port.
+// `trap`: from the first moment on, a termination signal ends the boot, and the application never starts. Left out on
+// purpose: SIGKILL and SIGSTOP cannot be caught, and the rest keep their default action, except SIGUSR1, at which Node
+// would open its debugger's port.
 
-import { Stopped } from "../exit-codes.ts";
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 
-const endingSignals = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"] as const;
+import type { Signals } from "../context.ts";
+import { Stopped } from "../failure.ts";
+
+const terminationSignals = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"] as const;
 
 /** The source of signals: `process`, or an emitter in a test. */
 export interface SignalSource {
@@ -12,13 +16,30 @@ export interface SignalSource {
   off(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown;
 }
 
-export interface Signals {
-  /** Aborted at the first signal, with a Stopped as its reason. */
-  readonly stop: AbortSignal;
-  /** Calls the listener at each signal from now on; returns how to end that. */
-  subscribe(listener: (signal: NodeJS.Signals) => void): () => void;
-  /** Gives every signal its default action back. */
-  release(): void;
+/** Node's own action for these ends the process, and PID 1 survives it. */
+const nodesOwn = ["SIGTERM", "SIGINT"] as const;
+
+/**
+ * The signal that came before there was any JavaScript to catch it; null where none did. Node has a handler for each of
+ * `nodesOwn` by then, which the kernel takes away as it runs. Other processes than PID 1 do not live to see that.
+ * @param status the text of /proc/self/status.
+ */
+export function findEarlySignal(status: string): NodeJS.Signals | null {
+  const caught = BigInt(`0x${/^SigCgt:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
+  const gone = nodesOwn.filter(
+    (signal) => (caught & (1n << BigInt(constants.signals[signal] - 1))) === 0n,
+  );
+  // Both are gone in a Node that has no such handlers.
+  return gone.length === 1 ? (gone[0] ?? null) : null;
+}
+
+/** Empty where that is not PID 1's, or there is no /proc. */
+function readOwnStatus(): string {
+  try {
+    return process.pid === 1 ? readFileSync("/proc/self/status", "latin1") : "";
+  } catch {
+    return "";
+  }
 }
 
 /** Catches the signals that end a boot. */
@@ -30,7 +51,11 @@ export function catchSignals(source: SignalSource = process): Signals {
     for (const listener of listeners) listener(signal);
   };
   const ignore = () => undefined;
-  for (const signal of endingSignals) source.on(signal, receive);
+  // Right before: what comes in between is lost.
+  const status = source === process ? readOwnStatus() : "";
+  for (const signal of terminationSignals) source.on(signal, receive);
+  const early = findEarlySignal(status);
+  if (early !== null) receive(early);
   source.on("SIGUSR1", ignore);
   return {
     stop: controller.signal,
@@ -39,28 +64,8 @@ export function catchSignals(source: SignalSource = process): Signals {
       return () => listeners.delete(listener);
     },
     release() {
-      for (const signal of endingSignals) source.off(signal, receive);
+      for (const signal of terminationSignals) source.off(signal, receive);
       source.off("SIGUSR1", ignore);
     },
   };
-}
-
-/** Waits for whichever comes first: the promise, or the signal that ends the boot, thrown as Stopped. */
-export async function unlessStopped<T>(stop: AbortSignal, promise: Promise<T>): Promise<T> {
-  if (stop.aborted) {
-    // Nobody waits for it any more, and a rejection that nobody handles would end the process.
-    promise.catch(() => undefined);
-    throw stop.reason as Error;
-  }
-  let forget = () => undefined as void;
-  const stopped = new Promise<never>((_resolve, reject) => {
-    const abort = () => reject(stop.reason as Error);
-    stop.addEventListener("abort", abort, { once: true });
-    forget = () => stop.removeEventListener("abort", abort);
-  });
-  try {
-    return await Promise.race([promise, stopped]);
-  } finally {
-    forget();
-  }
 }

@@ -145,7 +145,7 @@ function createProject(file: string, image = blogImage) {
       const ids = await listIds(service);
       const logs = await Promise.all(ids.map((id) => execa("docker", ["logs", id], { all: true })));
       return logs.flatMap(({ all }) =>
-        [...all.matchAll(/"event":"([a-z-]+)"/g)].map(([, event = ""]) => event),
+        [...all.matchAll(/^\S+Z [A-Z]+ ([a-z-]+): /gm)].map(([, event = ""]) => event),
       );
     },
   };

@@ -8,8 +8,8 @@ import { execa } from "execa";
 import { Client } from "pg";
 import { inject, onTestFinished } from "vitest";
 
-import { type LogLine, readLines, watchOutput } from "../output.ts";
-import { createProject, type RevisionFile } from "../process/project.ts";
+import { type LogLine, readLines, watchOutput } from "../harness/output.ts";
+import { createProject, type RevisionFile } from "../process/harness/project.ts";
 import { baseImages } from "./global-setup.ts";
 
 export const engine = inject("engine");
@@ -74,7 +74,8 @@ function client(): string {
 
 /** Makes a container and does not start it. It is removed when the test has finished. */
 async function createContainer(options: ContainerOptions): Promise<Container> {
-  const variables = Object.entries(options.env ?? {});
+  // The tests read entrypoint's lines as JSON.
+  const variables = Object.entries({ ENTRYPOINT_LOG_FORMAT: "json", ...options.env });
   const id = await call(
     "create",
     ...variables.flatMap(([name, value]) => ["--env", `${name}=${value}`]),

@@ -25,7 +25,7 @@ const root = join(import.meta.dirname, "../..");
 
 /** The defaults are those of Dockerfile.backend. */
 export const baseImages = {
-  node: process.env["NODE_IMAGE"] || "node:26-bookworm-slim",
+  node: process.env["NODE_IMAGE"] || "node:26.10.0-bookworm-slim",
   python: process.env["PYTHON_IMAGE"] || "python:3.13-slim-bookworm",
   postgres: process.env["POSTGRES_IMAGE"] || "postgres:17",
 };

@@ -35,7 +35,7 @@ describe.skipIf(engine === null)("supervise, in a container", () => {
     expect(await fetchWhenServed(app, "/posts")).toBe("[]");
     const { stdout } = await app.exec("cat", "/proc/1/cmdline");
     expect(stdout).toBe("/entrypoint\0");
-    expect(await app.stop()).toBeLessThan(2_000);
+    expect(await app.stop()).toBeLessThan(9_000);
     expect(await app.ended()).toBe(0);
     expect(app.output().match(/Finished server process/g)).toHaveLength(2);
   });

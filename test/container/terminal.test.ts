@@ -5,10 +5,10 @@ import { resolve } from "node:path";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
-import { startOnTerminal, type TestTerminal } from "../process/terminal.ts";
+import { startOnTerminal, type TestTerminal } from "../process/supervise/harness/terminal.ts";
 import { blogImage, engine, run } from "./engine.ts";
 
-const fixtures = resolve(import.meta.dirname, "../process/fixtures");
+const fixtures = resolve(import.meta.dirname, "../process/supervise/fixtures");
 const ctrl = { c: "\x03", d: "\x04", z: "\x1a" };
 
 function runOnTerminal(...words: string[]): TestTerminal {

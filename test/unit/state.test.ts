@@ -8,7 +8,7 @@ import {
   describeState,
   stateDetails,
   type State,
-} from "../../src/migrations/state.ts";
+} from "../../src/state.ts";
 
 const heads = ["d4"];
 const behind = (current: string[], pending: string[]): State => ({

@@ -1,37 +1,53 @@
-// Columns: how they come, NOT NULL, and another type.
+// Columns: how they are added, NOT NULL, and another type.
 
 import type { ColumnDef, Constraint } from "libpg-query";
-import { findVolatile, isColumn, isNull, provesNotNull } from "../expressions.ts";
 import {
-  constraintName,
-  sqlStep,
-  threeSteps,
-  usingIndexSteps,
-  validateLaterSteps,
-} from "../safe-forms.ts";
-import {
-  escapeParameters,
-  formatSqlalchemyType,
+  allIntervalFields,
   formatType,
+  nameObject,
   quoteName,
-  quotePython,
   quoteRelation,
-  relationOf,
-  schemaArgument,
-  typeOf,
-  wordsOf,
   type SqlType,
-} from "../sql.ts";
+} from "../../postgres/names.ts";
+import {
+  addCheck,
+  addColumn,
+  addForeignKey,
+  createSequence,
+  makeStep,
+  nextValue,
+  setDefault,
+  usingIndexSteps,
+  validateFirstStep,
+  validateLaterSteps,
+  type Step,
+  type StepStatement,
+} from "../../postgres/steps.ts";
+import { relationOf, typeOf, wordsOf } from "../../postgres/tree.ts";
+import {
+  conditionOf,
+  defaultOf,
+  definitionOf,
+  foreignKeyOf,
+  indexParametersOf,
+  isAttribute,
+  isPlainType,
+  usingOf,
+} from "../clauses.ts";
+import { findVolatile, isColumn, isNull, provesNotNull } from "../expressions.ts";
+import { verifiesDomain } from "../locks.ts";
+import { backfillStep, expandAndContract, threeSteps } from "../safe-forms.ts";
 import type { World } from "../world.ts";
-import { balanced } from "./constraint-text.ts";
+import { describeAttributes, describeForeignKey } from "./constraints.ts";
 import {
   commandRule,
   severityOf,
   weigh,
+  type NamedTable,
   type Problem,
   type Rule,
-  type SafeStep,
-  type Target,
+  type RuleContext,
+  type RuleFacts,
 } from "./rule.ts";
 
 const serials: Readonly<Record<string, string>> = {
@@ -47,34 +63,51 @@ const serials: Readonly<Record<string, string>> = {
 interface NewColumn {
   readonly name: string;
   readonly type: SqlType;
+  readonly node: ColumnDef;
   readonly constraints: readonly Constraint[];
   readonly has: (kind: Constraint["contype"]) => Constraint | null;
   /** The DEFAULT that is not NULL. */
   readonly fallback: Constraint | null;
 }
 
-function readColumn(definition: ColumnDef | undefined): NewColumn | null {
-  const type = typeOf(definition?.typeName);
-  if (definition?.colname === undefined || type === null) return null;
-  const constraints = (definition.constraints ?? []).flatMap((one) =>
-    "Constraint" in one ? [one.Constraint] : [],
+function readColumn(node: ColumnDef): NewColumn | null {
+  const type = typeOf(node.typeName);
+  if (node.colname === undefined || type === null) return null;
+  const constraints = joinAttributes(
+    (node.constraints ?? []).flatMap((one) => ("Constraint" in one ? [one.Constraint] : [])),
   );
   const has = (kind: Constraint["contype"]) =>
     constraints.find(({ contype }) => contype === kind) ?? null;
   const given = has("CONSTR_DEFAULT");
   const fallback = given === null || isNull(given.raw_expr) ? null : given;
-  return { name: definition.colname, type, constraints, has, fallback };
+  return { name: node.colname, type, node, constraints, has, fallback };
+}
+
+/** DEFERRABLE and its like, which the parser has behind the constraint of a column, as it has them of a table's. */
+function joinAttributes(nodes: readonly Constraint[]): Constraint[] {
+  const attributes: Partial<Record<string, Partial<Constraint>>> = {
+    CONSTR_ATTR_DEFERRABLE: { deferrable: true },
+    CONSTR_ATTR_DEFERRED: { deferrable: true, initdeferred: true },
+    CONSTR_ATTR_NOT_ENFORCED: { is_enforced: false },
+  };
+  const joined: Constraint[] = [];
+  for (const node of nodes) {
+    const before = joined.at(-1);
+    if (!isAttribute(node)) joined.push(node);
+    else if (before !== undefined) {
+      joined[joined.length - 1] = { ...before, ...attributes[node.contype ?? ""] };
+    }
+  }
+  return joined;
 }
 
 function columnRule(
-  id: string,
-  about: string,
+  facts: RuleFacts,
   check: (
-    ...args: [...Parameters<Parameters<typeof commandRule>[2]>, NewColumn]
+    ...args: [...Parameters<Parameters<typeof commandRule>[1]>, NewColumn]
   ) => readonly Problem[],
 ): Rule {
-  return commandRule(id, about, (context, target, command, all) => {
-    if (command.subtype !== "AT_AddColumn") return [];
+  return commandRule({ ...facts, kinds: ["AT_AddColumn"] }, (context, target, command, all) => {
     const { def } = command;
     const column = def !== undefined && "ColumnDef" in def ? readColumn(def.ColumnDef) : null;
     if (column === null) return [];
@@ -85,29 +118,42 @@ function columnRule(
 }
 
 /** The column by itself: nullable, without a default. */
-function addPlainColumn(
-  target: Target,
-  name: string,
-  type: SqlType,
-): Pick<SafeStep, "sql" | "alembic"> {
-  const sql = `ALTER TABLE ${target.sql} ADD COLUMN ${quoteName(name)} ${formatType(type)}`;
-  const python = formatSqlalchemyType(type);
-  return {
-    sql: `${sql};`,
-    alembic:
-      python === null
-        ? `op.execute(${quotePython(sql)})`
-        : `op.add_column(${quotePython(target.name.name)}, sa.Column(${quotePython(name)}, ${python}, nullable=True)${schemaArgument(target.name)})`,
-  };
+function addPlain(
+  { statement }: RuleContext,
+  target: NamedTable,
+  { name, type, node }: NewColumn,
+): StepStatement {
+  const plain = isPlainType(node) ? type : null;
+  return addColumn(target.name, name, definitionOf(statement, node), plain);
 }
 
-function objectOf(target: Target, column: string): string {
+/** The column with its default, where that is no rewrite, and without the constraints that read rows. */
+function addWithDefault(
+  context: RuleContext,
+  target: NamedTable,
+  column: NewColumn,
+): StepStatement {
+  const { statement, world } = context;
+  const { name, node, fallback, has } = column;
+  if (fallback === null || findVolatile(fallback.raw_expr, world) !== null) {
+    return addPlain(context, target, column);
+  }
+  const notNull = has("CONSTR_NOTNULL") === null ? "" : " NOT NULL";
+  const definition = `${definitionOf(statement, node)} DEFAULT ${defaultOf(statement, node, fallback)}${notNull}`;
+  return addColumn(target.name, name, definition, null);
+}
+
+function objectOf(target: NamedTable, column: string): string {
   return `${target.sql}.${quoteName(column)}`;
 }
 
 const addColumnNotNull = columnRule(
-  "add-column-not-null",
-  "ADD COLUMN … NOT NULL without a default fails where the table has rows",
+  {
+    id: "add-column-not-null",
+    about: "ADD COLUMN … NOT NULL without a default fails where the table has rows",
+    example: "ALTER TABLE posts ADD COLUMN n integer NOT NULL",
+    lock: "ACCESS EXCLUSIVE",
+  },
   (context, target, _command, _all, column) => {
     const { world } = context;
     const required = column.has("CONSTR_NOTNULL") ?? column.has("CONSTR_PRIMARY");
@@ -119,21 +165,17 @@ const addColumnNotNull = columnRule(
     const weight = weigh(context, target.table);
     if (required === null || (filled !== undefined && filled !== null)) return [];
     if (weight === "unseen" || weight === "empty") return [];
-    // Zero by estimate may be some by now; what has no page has no row.
+    // Zero is an estimate and there may be rows by now; what has no page has no row.
     const empty = target.table.size.bytes === 0;
+    const added = addPlain(context, target, column);
     return [
       {
         severity: weight === "small" && empty ? "note" : "error",
         object: objectOf(target, column.name),
-        message: `ADD COLUMN ${quoteName(column.name)} NOT NULL without a default fails as soon as ${target.sql} has a row`,
+        message: `ADD COLUMN ${quoteName(column.name)} NOT NULL without a default fails if ${target.sql} has a row`,
         work: null,
         advice: "",
-        safe: threeSteps(
-          target,
-          column.name,
-          world.serverMajor,
-          addPlainColumn(target, column.name, column.type),
-        ),
+        safe: threeSteps(target, column.name, world.serverMajor, added),
         unknown: target.table.size.rows === null ? [`whether ${target.sql} has rows`] : [],
       },
     ];
@@ -141,52 +183,47 @@ const addColumnNotNull = columnRule(
 );
 
 const addColumnRewrite = columnRule(
-  "add-column-rewrite",
-  "ADD COLUMN with a volatile default, serial, identity, STORED or a constrained domain writes the table anew",
+  {
+    id: "add-column-rewrite",
+    about:
+      "ADD COLUMN with a volatile default, serial, identity, STORED or a constrained domain rewrites the table",
+    example: "ALTER TABLE posts ADD COLUMN n uuid DEFAULT gen_random_uuid()",
+    lock: "ACCESS EXCLUSIVE",
+  },
   (context, target, _command, _all, column) => {
-    const { world } = context;
+    const { statement, world } = context;
     const severity = severityOf(context, target.table);
     if (severity === null) return [];
-    const quoted = quoteName(column.name);
     const problem = (
       cause: string,
-      safe: readonly SafeStep[],
+      safe: readonly Step[],
       advice = "",
       unknown: readonly string[] = [],
     ): Problem[] => [
       {
         severity,
         object: objectOf(target, column.name),
-        message: `ADD COLUMN ${quoted} with ${cause} writes the whole of ${target.sql} anew`,
+        message: `ADD COLUMN ${quoteName(column.name)} with ${cause} rewrites ${target.sql}`,
         work: { kind: "rewrite", table: target.table },
         advice,
         safe,
         unknown,
       },
     ];
-    const plain = addPlainColumn(target, column.name, column.type);
-    const later = (expression: string): SafeStep[] => [
-      {
-        title: "1. the column by itself, then its default for new rows",
-        sql: `${plain.sql}\nALTER TABLE ${target.sql} ALTER COLUMN ${quoted} SET DEFAULT ${expression};`,
-        alembic: `${plain.alembic}\nop.alter_column(${quotePython(target.name.name)}, ${quotePython(column.name)}, server_default=sa.text(${quotePython(expression)})${schemaArgument(target.name)})`,
-      },
-      {
-        title: `2. the backfill, in batches, outside of the migrations: UPDATE ${target.sql} SET ${quoted} = ${expression} WHERE ${quoted} IS NULL`,
-        sql: "",
-        alembic: "",
-      },
+    const later = (expression: string): Step[] => [
+      makeStep("1. the column by itself, then its default for new rows", [
+        addPlain(context, target, column),
+        setDefault(target.name, column.name, expression),
+      ]),
+      backfillStep(2, target, column.name, expression),
     ];
 
     const base = serials[column.type.name];
     const identity = column.has("CONSTR_IDENTITY");
     if (base !== undefined || identity !== null) {
       const type = base === undefined ? column.type : { ...column.type, name: base };
-      const sequence = `${target.name.name}_${column.name}_seq`.slice(0, 63);
-      const qualified = quoteRelation({ schema: target.name.schema, name: sequence });
-      const [first, ...rest] = addSequenceSteps(target, column.name, type, qualified);
       const what = identity === null ? column.type.name : "an identity";
-      return problem(what, first === undefined ? [] : [first, ...rest]);
+      return problem(what, addSequenceSteps(target, column.name, type));
     }
     const generated = column.has("CONSTR_GENERATED");
     if (generated !== null) {
@@ -198,19 +235,21 @@ const addColumnRewrite = columnRule(
       return problem(
         "a STORED expression",
         [],
-        `a plain column, which a trigger fills in new rows and a backfill in the others${virtual}`,
+        `add a plain column, which a trigger fills in new rows and a backfill in the others${virtual}`,
       );
     }
     if (world.isConstrainedDomain(column.type) === true) {
       return problem(
         `the domain ${formatType(column.type)}, which has a constraint,`,
         [],
-        `a column of the domain's base type, with a CHECK that is added NOT VALID and validated in the next revision`,
+        `add a column of the domain's base type, then a CHECK NOT VALID, which the next migration validates`,
       );
     }
     if (column.fallback === null) return [];
-    const text = defaultText(context.statement.textFrom(column.fallback.location ?? 0));
     const found = findVolatile(column.fallback.raw_expr, world);
+    const before11 = world.serverMajor !== null && world.serverMajor < 11;
+    if (found === null && !before11) return [];
+    const text = defaultOf(statement, column.node, column.fallback);
     if (found !== null) {
       const cause = found.certain
         ? `a default that is volatile (${found.name}())`
@@ -218,110 +257,76 @@ const addColumnRewrite = columnRule(
       const unknown = found.certain ? [] : [`whether ${found.name}() is volatile`];
       return problem(cause, later(text), "", unknown);
     }
-    if (world.serverMajor !== null && world.serverMajor < 11) {
-      return problem("a default, before PostgreSQL 11,", later(text));
-    }
-    return [];
+    return problem("a default, before PostgreSQL 11,", later(text));
   },
 );
 
-function addSequenceSteps(
-  target: Target,
-  column: string,
-  type: SqlType,
-  sequence: string,
-): SafeStep[] {
-  const quoted = quoteName(column);
-  const plain = addPlainColumn(target, column, type);
-  const next = `nextval('${sequence.replaceAll("'", "''")}')`;
-  const more = sqlStep(
-    "",
-    `CREATE SEQUENCE ${sequence} AS ${formatType(type)} OWNED BY ${target.sql}.${quoted}`,
-    `ALTER TABLE ${target.sql} ALTER COLUMN ${quoted} SET DEFAULT ${next}`,
-  );
+function addSequenceSteps(target: NamedTable, column: string, type: SqlType): Step[] {
+  const { schema, name } = target.name;
+  const sequence = { schema, name: nameObject(name, [column], "seq") };
+  const next = nextValue(sequence);
+  const numbers = formatType(type);
   return [
-    {
-      title: "1. the column by itself, then a sequence for new rows",
-      sql: `${plain.sql}\n${more.sql}`,
-      alembic: `${plain.alembic}\n${more.alembic}`,
-    },
-    {
-      title: `2. the backfill, in batches, outside of the migrations: UPDATE ${target.sql} SET ${quoted} = ${next} WHERE ${quoted} IS NULL`,
-      sql: "",
-      alembic: "",
-    },
+    makeStep("1. the column by itself, then a sequence for new rows", [
+      addColumn(target.name, column, numbers, type),
+      createSequence(sequence, numbers, target.name, column),
+      setDefault(target.name, column, next),
+    ]),
+    backfillStep(2, target, column, next),
   ];
 }
 
-/** The expression behind DEFAULT, as it is written. */
-function defaultText(text: string): string {
-  const rest = text.replace(/^DEFAULT\s+/i, "");
-  let depth = 0;
-  for (let index = 0; index < rest.length; index++) {
-    const character = rest[index];
-    if (character === "'") {
-      const end = rest.indexOf("'", index + 1);
-      index = end === -1 ? rest.length : end;
-    } else if (character === "(") depth++;
-    else if (character === ")") {
-      if (depth === 0) return rest.slice(0, index).trim();
-      depth--;
-    } else if (depth === 0) {
-      if (
-        character === "," ||
-        /^\s(?:NOT\s+NULL|NULL|CONSTRAINT|CHECK|UNIQUE|PRIMARY|REFERENCES)\b/i.test(
-          rest.slice(index),
-        )
-      ) {
-        return rest.slice(0, index).trim();
-      }
-    }
-  }
-  return rest.trim();
-}
-
 const addColumnConstraint = columnRule(
-  "add-column-constraint",
-  "ADD COLUMN with CHECK or UNIQUE reads the table, or builds an index, under the lock",
+  {
+    id: "add-column-constraint",
+    about: "ADD COLUMN with CHECK or UNIQUE reads the table, or builds an index, under the lock",
+    example: "ALTER TABLE posts ADD COLUMN n integer CHECK (n > 0)",
+    lock: "ACCESS EXCLUSIVE",
+  },
   (context, target, _command, _all, column) => {
+    const { statement } = context;
     const severity = severityOf(context, target.table);
     if (severity === null) return [];
-    const plain = addPlainColumn(target, column.name, column.type);
-    const alone: SafeStep = { title: "0. the column by itself", ...plain };
+    const table = target.name;
+    const alone = () =>
+      makeStep("0. the column by itself", [addWithDefault(context, target, column)]);
     return column.constraints.flatMap((constraint): Problem[] => {
-      const { contype, conname, location = 0, skip_validation: notValid } = constraint;
+      const { contype, conname, skip_validation: notValid } = constraint;
       const common = { severity, object: objectOf(target, column.name), advice: "", unknown: [] };
       if (contype === "CONSTR_CHECK" && notValid !== true && constraint.is_enforced !== false) {
-        const name = conname ?? constraintName(target, [column.name], "check");
-        const condition = balanced(context.statement.textFrom(location));
+        const name = conname ?? nameObject(table.name, [column.name], "check");
+        const added = addCheck(table, name, conditionOf(statement, constraint));
         return [
           {
             ...common,
             message: `ADD COLUMN ${quoteName(column.name)} with a CHECK reads every row of ${target.sql}`,
             work: { kind: "scan", table: target.table },
-            safe: [
-              alone,
-              ...validateLaterSteps(
-                target,
-                name,
-                `CHECK ${condition}`,
-                `op.create_check_constraint(${quotePython(name)}, ${quotePython(target.name.name)}, ${quotePython(escapeParameters(condition.slice(1, -1).trim()))}${schemaArgument(target.name)}, postgresql_not_valid=True)`,
-              ),
-            ],
+            safe: [alone(), ...validateLaterSteps(table, name, added)],
           },
         ];
       }
       if (contype === "CONSTR_UNIQUE" || contype === "CONSTR_PRIMARY") {
         const unique = contype === "CONSTR_UNIQUE";
         const name =
-          conname ?? constraintName(target, unique ? [column.name] : [], unique ? "key" : "pkey");
+          conname ?? nameObject(table.name, unique ? [column.name] : [], unique ? "key" : "pkey");
         const kind = unique ? "UNIQUE" : "PRIMARY KEY";
+        const parameters = indexParametersOf(statement, constraint, column.node);
         return [
           {
             ...common,
             message: `ADD COLUMN ${quoteName(column.name)} ${kind} builds an index of ${target.sql}`,
             work: { kind: "index", table: target.table },
-            safe: [alone, ...usingIndexSteps(target, name, kind, [column.name])],
+            safe: [
+              alone(),
+              ...usingIndexSteps(
+                table,
+                name,
+                kind,
+                [column.name],
+                parameters,
+                describeAttributes(constraint),
+              ),
+            ],
           },
         ];
       }
@@ -331,8 +336,12 @@ const addColumnConstraint = columnRule(
 );
 
 const addColumnReferences = columnRule(
-  "add-column-references",
-  "ADD COLUMN … REFERENCES locks the other table too, and with a default reads the rows",
+  {
+    id: "add-column-references",
+    about: "ADD COLUMN … REFERENCES locks the other table too, and with a default reads the rows",
+    example: "ALTER TABLE posts ADD COLUMN n integer REFERENCES users (id)",
+    lock: "ACCESS EXCLUSIVE",
+  },
   (context, target, _command, _all, column) => {
     const constraint = column.has("CONSTR_FOREIGN");
     if (constraint === null || constraint.is_enforced === false) return [];
@@ -346,15 +355,18 @@ const addColumnReferences = columnRule(
         {
           ...common,
           severity: "note",
-          message: `ADD COLUMN ${quoteName(column.name)} REFERENCES ${to} locks ${to} against writes too, for a moment; no row is read`,
+          message: `ADD COLUMN ${quoteName(column.name)} REFERENCES ${to} blocks writes to ${to} too, for a moment; no row is read`,
           work: null,
-          advice: "usually fine; a lock timeout keeps it from queueing behind a long query",
+          advice:
+            "usually harmless; set a lock timeout, or it queues behind a long query and others behind it",
           safe: [],
         },
       ];
     }
-    const name = constraint.conname ?? constraintName(target, [column.name], "fkey");
-    const columns = wordsOf(constraint.pk_attrs);
+    const table = target.name;
+    const name = constraint.conname ?? nameObject(table.name, [column.name], "fkey");
+    const definition = `FOREIGN KEY (${quoteName(column.name)}) ${foreignKeyOf(context.statement, constraint, column.node)}`;
+    const key = describeForeignKey(context.world, constraint, [column.name]);
     return [
       {
         ...common,
@@ -363,16 +375,10 @@ const addColumnReferences = columnRule(
         work: { kind: "scan", table: target.table },
         advice: "",
         safe: [
-          sqlStep(
-            "0. the column with its default, without REFERENCES",
-            `ALTER TABLE ${target.sql} ADD COLUMN ${quoteName(column.name)} ${formatType(column.type)} DEFAULT ${defaultText(context.statement.textFrom(column.fallback.location ?? 0))}`,
-          ),
-          ...validateLaterSteps(
-            target,
-            name,
-            `FOREIGN KEY (${quoteName(column.name)}) REFERENCES ${to}${columns.length === 0 ? "" : ` (${columns.map(quoteName).join(", ")})`}`,
-            `op.create_foreign_key(${quotePython(name)}, ${quotePython(target.name.name)}, ${quotePython(parent.name)}, [${quotePython(column.name)}], [${(columns.length === 0 ? ["id"] : columns).map(quotePython).join(", ")}], postgresql_not_valid=True)`,
-          ),
+          makeStep("0. the column with its default, without REFERENCES", [
+            addWithDefault(context, target, column),
+          ]),
+          ...validateLaterSteps(table, name, addForeignKey(table, name, definition, key)),
         ],
       },
     ];
@@ -380,8 +386,13 @@ const addColumnReferences = columnRule(
 );
 
 const setNotNull = commandRule(
-  "set-not-null",
-  "SET NOT NULL reads the whole table under the lock, unless a valid CHECK says that there is no NULL",
+  {
+    id: "set-not-null",
+    about: "SET NOT NULL reads the whole table under the lock, unless a valid CHECK rejects NULL",
+    example: "ALTER TABLE posts ALTER COLUMN word_count SET NOT NULL",
+    lock: "ACCESS EXCLUSIVE",
+    kinds: ["AT_SetNotNull", "AT_AddConstraint"],
+  },
   (context, target, command, all) => {
     const { world } = context;
     const { table } = target;
@@ -416,18 +427,16 @@ const setNotNull = commandRule(
       const first =
         waiting?.name === undefined || waiting.name === null || !believes
           ? null
-          : sqlStep(
-              `validate ${waiting.name}, which is there already, before: that reads the rows while others read and write`,
-              `ALTER TABLE ${target.sql} VALIDATE CONSTRAINT ${quoteName(waiting.name)}`,
-              ...(waiting.kind === "not-null"
-                ? []
-                : [`ALTER TABLE ${target.sql} ALTER COLUMN ${quoteName(column)} SET NOT NULL`]),
+          : validateFirstStep(
+              target.name,
+              { name: waiting.name, check: waiting.kind !== "not-null" },
+              column,
             );
       return [
         {
           severity,
           object: objectOf(target, column),
-          message: `SET NOT NULL reads every row of ${target.sql}, and fails if one has no ${quoteName(column)}`,
+          message: `SET NOT NULL reads every row of ${target.sql}, and fails if one has NULL in ${quoteName(column)}`,
           work: { kind: "scan", table },
           advice: "",
           safe: first === null ? threeSteps(target, column, world.serverMajor, null) : [first],
@@ -439,12 +448,16 @@ const setNotNull = commandRule(
 );
 
 const changeType = commandRule(
-  "change-type",
-  "ALTER COLUMN … TYPE writes the table anew, unless the old values are the new ones as they are",
+  {
+    id: "change-type",
+    about: "ALTER COLUMN … TYPE rewrites the table, unless the old values are valid as they are",
+    example: "ALTER TABLE posts ALTER COLUMN id TYPE bigint",
+    lock: "ACCESS EXCLUSIVE",
+    kinds: ["AT_AlterColumnType"],
+  },
   (context, target, command) => {
     const { def, name = "" } = command;
-    if (command.subtype !== "AT_AlterColumnType" || def === undefined || !("ColumnDef" in def))
-      return [];
+    if (def === undefined || !("ColumnDef" in def)) return [];
     const to = typeOf(def.ColumnDef.typeName);
     const severity = severityOf(context, target.table);
     if (severity === null || to === null) return [];
@@ -457,7 +470,7 @@ const changeType = commandRule(
     );
     const converts = !isPlainConversion(def.ColumnDef.raw_default, name, to);
     // Another type has other operators, another collation another order; a longer varchar has neither, nor has text. What
-    // an index computes is computed anew in any case.
+    // an index computes is computed again in any case.
     const collated = def.ColumnDef.collClause !== undefined;
     const sorted = collated || (from !== null && !sameOperators(from, to));
     const { indexes: every, computedIndexes } = target.table;
@@ -476,10 +489,10 @@ const changeType = commandRule(
         return [
           {
             ...common,
-            message: `${quoted} from ${sizes} is no rewrite, but the CHECKs on it are verified for every row of ${target.sql}`,
+            message: `changing ${quoted} from ${sizes} does not rewrite ${target.sql}, but verifies the CHECKs on it for every row`,
             work: { kind: "scan", table: target.table },
             advice:
-              "drop the CHECK first; afterwards add it NOT VALID and validate it in the next revision",
+              "drop the CHECK first; afterwards add it NOT VALID and validate it in the next migration",
             safe: [],
           },
         ];
@@ -489,10 +502,10 @@ const changeType = commandRule(
       return [
         {
           ...common,
-          message: `${quoted} from ${sizes} is no rewrite, but the indexes on it are built anew: ${names}`,
+          message: `changing ${quoted} from ${sizes} does not rewrite ${target.sql}, but rebuilds the indexes on it: ${names}`,
           work: { kind: "index", table: target.table },
           advice: "",
-          safe: expandAndContract(target, name, to),
+          safe: replaceColumn(context, target, def.ColumnDef, name),
         },
       ];
     }
@@ -501,11 +514,11 @@ const changeType = commandRule(
       {
         ...common,
         message: doubt
-          ? `${quoted} to ${formatType(to)} may write the whole of ${target.sql} anew, with all its indexes`
-          : `${quoted} from ${sizes} writes the whole of ${target.sql} anew, with all its indexes`,
+          ? `changing ${quoted} to ${formatType(to)} may rewrite ${target.sql} and all its indexes`
+          : `changing ${quoted} from ${sizes} rewrites ${target.sql} and all its indexes`,
         work: { kind: "rewrite", table: target.table },
         advice: "",
-        safe: expandAndContract(target, name, to),
+        safe: replaceColumn(context, target, def.ColumnDef, name),
         unknown: doubt
           ? [from === null ? `the present type of ${quoted}` : `the session's time zone`]
           : [],
@@ -514,25 +527,20 @@ const changeType = commandRule(
   },
 );
 
-function expandAndContract(target: Target, name: string, to: SqlType): SafeStep[] {
-  const fresh = `${name}_new`.slice(0, 63);
-  const quoted = quoteName(name);
-  return [
-    {
-      title: "1. expand: another column, which the new version of the application writes as well",
-      ...addPlainColumn(target, fresh, to),
-    },
-    {
-      title: `2. the backfill, in batches, outside of the migrations: UPDATE ${target.sql} SET ${quoteName(fresh)} = ${quoted} WHERE ${quoteName(fresh)} IS NULL`,
-      sql: "",
-      alembic: "",
-    },
-    {
-      title: "3. contract: a version that reads the new column alone; then, in the next deploy",
-      sql: `ALTER TABLE ${target.sql} DROP COLUMN ${quoted};`,
-      alembic: `op.drop_column(${quotePython(target.name.name)}, ${quotePython(name)}${schemaArgument(target.name)})`,
-    },
-  ];
+/** A column of the new type in the place of the old one. */
+function replaceColumn(
+  { statement }: RuleContext,
+  target: NamedTable,
+  node: ColumnDef,
+  from: string,
+): Step[] {
+  const to = nameObject(from, [], "new");
+  const plain = isPlainType(node) ? typeOf(node.typeName) : null;
+  return expandAndContract(
+    target,
+    { from, to, expression: usingOf(statement, node) ?? quoteName(from) },
+    addColumn(target.name, to, definitionOf(statement, node), plain),
+  );
 }
 
 /** No USING, or one that says what the server would do by itself. */
@@ -545,8 +553,11 @@ function isPlainConversion(using: ColumnDef["raw_default"], column: string, to: 
   );
 }
 
-/** Families in which a longer one takes over a shorter one's values as they are. */
-const lengths = new Set(["varchar", "varbit", "time", "timetz", "timestamp", "timestamptz"]);
+/** Families in which a longer type keeps the values of a shorter one as they are. */
+const lengths = new Set(["varchar", "varbit"]);
+/** Those in which a higher precision does. */
+const precisions = new Set(["time", "timetz", "timestamp", "timestamptz"]);
+const highestPrecision = 6;
 
 /** The names of the zone that has no offset and never had another; `+00` is shown as the last of them. */
 function isAlwaysUtc(timeZone: string): boolean {
@@ -555,40 +566,66 @@ function isAlwaysUtc(timeZone: string): boolean {
   );
 }
 
-/** What becomes of the values that are there: nothing, or each of them is written anew. */
+/** What the existing values need, by the server's own rules: nothing, or a rewrite. */
 function compareTypes(
   from: SqlType | null,
   to: SqlType,
-  world: Pick<World, "timeZone">,
+  world: World,
 ): "same" | "free" | "rewrite" | "unknown" {
   if (from === null) return "unknown";
-  if (formatType(from) === formatType(to)) return "same";
-  if (from.array !== to.array || from.schema !== null || to.schema !== null) return "rewrite";
-  if (from.array) return "rewrite";
   const [before, after] = [from.modifiers[0], to.modifiers[0]];
+  const elsewhere = from.schema !== null && to.schema !== null && from.schema !== to.schema;
+  if (from.name === to.name && from.array === to.array && !elsewhere) {
+    if (modifiersOf(from).join() === modifiersOf(to).join()) return "same";
+    // Without a length there is nothing to make the values of.
+    if (after === undefined) return "free";
+    return !from.array && keepsValues(from, to) ? "free" : "rewrite";
+  }
+  if (from.array || to.array) return "rewrite";
   const stamps = ["timestamp", "timestamptz"];
-  if (from.name !== to.name && stamps.includes(from.name) && stamps.includes(to.name)) {
-    if ((before ?? 6) > (after ?? 6)) return "rewrite";
+  if (stamps.includes(from.name) && stamps.includes(to.name)) {
+    if ((before ?? highestPrecision) > (after ?? highestPrecision)) return "rewrite";
     if (world.timeZone === null) return "unknown";
     return isAlwaysUtc(world.timeZone) ? "free" : "rewrite";
   }
-  if (from.name === "varchar" && to.name === "text") return "free";
-  if (from.name === "text" && to.name === "varchar")
-    return after === undefined ? "free" : "rewrite";
-  // Binary coercible, each in this direction.
-  if (["cidr inet", "xml text", "int4 oid"].includes(`${from.name} ${to.name}`)) return "free";
-  if (from.name !== to.name) return "rewrite";
-  if (from.name === "numeric") {
-    if (after === undefined) return "free";
-    if (before === undefined) return "rewrite";
-    const [scaleBefore, scaleAfter] = [from.modifiers[1] ?? 0, to.modifiers[1] ?? 0];
-    return scaleBefore === scaleAfter && before <= after ? "free" : "rewrite";
+  return after === undefined && world.isCoercible(from.name, to.name) ? "free" : "rewrite";
+}
+
+/** As the catalog has them: a scale that is left out is 0. */
+function modifiersOf({ name, modifiers }: SqlType): readonly number[] {
+  const [first, second] = modifiers;
+  if (first === undefined || (name !== "numeric" && name !== "interval")) return modifiers;
+  return [first, second ?? (name === "numeric" ? 0 : fullPrecision)];
+}
+
+/** An interval's, where it has none of its own. */
+const fullPrecision = 0xffff;
+
+/** Whether another length of the same type, which is not an array, leaves every value as it is. */
+function keepsValues(from: SqlType, to: SqlType): boolean {
+  const { name } = from;
+  const [before, after = 0] = [from.modifiers[0], to.modifiers[0]];
+  if (name === "interval") {
+    const [mask = allIntervalFields, precision = fullPrecision] = modifiersOf(from);
+    const [newMask = allIntervalFields, newPrecision = fullPrecision] = modifiersOf(to);
+    const least = leastField(mask);
+    if (leastField(newMask) < least) return true;
+    if (leastField(newMask) > least) return false;
+    return least !== 0 || newPrecision >= highestPrecision || newPrecision >= precision;
   }
-  if (lengths.has(from.name)) {
-    if (after === undefined) return "free";
-    return before !== undefined && before <= after ? "free" : "rewrite";
-  }
-  return "rewrite";
+  if (precisions.has(name) && after >= highestPrecision) return true;
+  if (before === undefined) return false;
+  if (name === "numeric")
+    return (from.modifiers[1] ?? 0) === (to.modifiers[1] ?? 0) && before <= after;
+  return (lengths.has(name) || precisions.has(name)) && before <= after;
+}
+
+/** The smallest field of an interval, from 0 for seconds. */
+function leastField(mask: number): number {
+  return Math.max(
+    0,
+    [4096, 2048, 1024, 8, 2, 4].findIndex((bit) => (mask & bit) !== 0),
+  );
 }
 
 /** Whether an index on the old type serves the new one as it is. */
@@ -597,6 +634,50 @@ function sameOperators(from: SqlType, to: SqlType): boolean {
   return family(from.name) === family(to.name);
 }
 
+const alterDomain: Rule = {
+  id: "alter-domain",
+  about:
+    "ALTER DOMAIN with a new constraint reads every table that uses the domain, locked against writes",
+  example: "ALTER DOMAIN positive ADD CHECK (VALUE > 0)",
+  lock: "SHARE",
+  on: ["AlterDomainStmt"],
+  check(context) {
+    const { statement, world } = context;
+    const { node } = statement;
+    const reads = verifiesDomain(node);
+    if (reads === null || !("AlterDomainStmt" in node)) return [];
+    const domain = wordsOf(node.AlterDomainStmt.typeName).map(quoteName).join(".");
+    const what = reads === "add" ? "a new constraint" : "VALIDATE CONSTRAINT";
+    const advice =
+      "put the CHECK on the tables instead, NOT VALID, and validate it in the next migration: that blocks nobody";
+    const problem = { object: domain, advice, safe: [] };
+    if (world.catalog === null) {
+      return [
+        {
+          ...problem,
+          severity: "error",
+          message: `ALTER DOMAIN ${domain} with ${what} reads every table that uses it`,
+          work: null,
+          unknown: [`which tables use ${domain}`],
+        },
+      ];
+    }
+    return context.locks.flatMap(({ table }): Problem[] => {
+      const severity = severityOf(context, table);
+      if (severity === null) return [];
+      return [
+        {
+          ...problem,
+          severity,
+          message: `ALTER DOMAIN ${domain} with ${what} reads every row of ${quoteRelation(table.name)}`,
+          work: { kind: "scan", table },
+          unknown: [],
+        },
+      ];
+    });
+  },
+};
+
 export const columnRules: readonly Rule[] = [
   addColumnNotNull,
   addColumnRewrite,
@@ -604,4 +685,5 @@ export const columnRules: readonly Rule[] = [
   addColumnReferences,
   setNotNull,
   changeType,
+  alterDomain,
 ];

@@ -1,48 +1,47 @@
-// Constraints on a table that is there: what reads or indexes all of its rows before it holds.
+// Constraints on a table that exists: what reads or indexes all of its rows before it holds.
 
 import type { Constraint } from "libpg-query";
-import { provesNotNull } from "../expressions.ts";
+import { nameObject, quoteName, quoteNames, quoteRelation } from "../../postgres/names.ts";
 import {
-  constraintName,
+  addCheck,
+  addForeignKey,
+  makeStep,
   notNullSteps,
+  plainStatement,
   usingIndexSteps,
   validateLaterSteps,
-} from "../safe-forms.ts";
-import {
-  escapeParameters,
-  quoteName,
-  quotePython,
-  quoteRelation,
-  relationOf,
-  schemaArgument,
-  wordsOf,
-} from "../sql.ts";
-import { balanced } from "./constraint-text.ts";
+  type ForeignKey,
+} from "../../postgres/steps.ts";
+import { relationOf, wordsOf } from "../../postgres/tree.ts";
+import { conditionOf, foreignKeyOf, indexParametersOf } from "../clauses.ts";
+import { provesNotNull } from "../expressions.ts";
+import { lockModes } from "../locks.ts";
+import type { World } from "../world.ts";
 import {
   commandRule,
   severityOf,
+  type NamedTable,
   type Problem,
   type Rule,
   type RuleContext,
+  type RuleFacts,
   type Severity,
-  type Target,
 } from "./rule.ts";
 
 function constraintRule(
-  id: string,
-  about: string,
-  kinds: readonly Constraint["contype"][],
+  facts: RuleFacts,
+  types: readonly Constraint["contype"][],
   check: (
     context: RuleContext,
-    target: Target,
+    target: NamedTable,
     constraint: Constraint,
     severity: Severity,
   ) => readonly Problem[],
 ): Rule {
-  return commandRule(id, about, (context, target, { subtype, def }) => {
-    if (subtype !== "AT_AddConstraint" || def === undefined || !("Constraint" in def)) return [];
+  return commandRule({ ...facts, kinds: ["AT_AddConstraint"] }, (context, target, { def }) => {
+    if (def === undefined || !("Constraint" in def)) return [];
     const severity = severityOf(context, target.table);
-    if (severity === null || !kinds.includes(def.Constraint.contype)) return [];
+    if (severity === null || !types.includes(def.Constraint.contype)) return [];
     return check(context, target, def.Constraint, severity);
   });
 }
@@ -54,55 +53,70 @@ const actions: Readonly<Record<string, string>> = {
   d: "SET DEFAULT",
 };
 
+/** The foreign key as a tool's operation has it; null where that does not say all of it. */
+export function describeForeignKey(
+  world: World,
+  constraint: Constraint,
+  columns: readonly string[],
+): Omit<ForeignKey, "name"> | null {
+  const parent = relationOf(constraint.pktable);
+  if (parent === null || constraint.fk_del_set_cols !== undefined) return null;
+  const given = wordsOf(constraint.pk_attrs);
+  const primary = world.table(parent).constraints.find(({ kind }) => kind === "primary");
+  const referred = given.length > 0 ? given : (primary?.columns ?? []);
+  if (referred.length !== columns.length || constraint.fk_with_period === true) return null;
+  return {
+    columns,
+    parent,
+    referred,
+    onDelete: actions[constraint.fk_del_action ?? ""] ?? null,
+    onUpdate: actions[constraint.fk_upd_action ?? ""] ?? null,
+    matchFull: constraint.fk_matchtype === "f",
+    deferrable: constraint.deferrable === true,
+    deferred: constraint.initdeferred === true,
+  };
+}
+
+/** What stands behind a constraint that is made of an index. */
+export function describeAttributes({ deferrable, initdeferred }: Constraint): string {
+  if (deferrable !== true) return "";
+  return initdeferred === true ? " DEFERRABLE INITIALLY DEFERRED" : " DEFERRABLE";
+}
+
 const newForeignKey = constraintRule(
-  "add-foreign-key",
-  "ADD FOREIGN KEY looks up every row while both tables are locked against writes",
+  {
+    id: "add-foreign-key",
+    about: "ADD FOREIGN KEY looks up every row while both tables are locked against writes",
+    example: "ALTER TABLE posts ADD FOREIGN KEY (word_count) REFERENCES users (id)",
+    lock: "SHARE ROW EXCLUSIVE",
+  },
   ["CONSTR_FOREIGN"],
-  ({ world }, target, constraint, severity) => {
+  ({ statement, world }, target, constraint, severity) => {
     const parent = relationOf(constraint.pktable);
     // NOT VALID or NOT ENFORCED: no row is read.
     if (parent === null || constraint.skip_validation === true) return [];
     if (constraint.is_enforced === false) return [];
     const columns = wordsOf(constraint.fk_attrs);
-    const referred = wordsOf(constraint.pk_attrs);
-    const name = constraint.conname ?? constraintName(target, columns, "fkey");
-    const to = quoteRelation(parent);
-    const onDelete = actions[constraint.fk_del_action ?? ""];
-    const onUpdate = actions[constraint.fk_upd_action ?? ""];
-    const deferrable = constraint.deferrable === true;
-    const deferred = constraint.initdeferred === true;
-    const definition = [
-      `FOREIGN KEY (${columns.map(quoteName).join(", ")}) REFERENCES ${to}`,
-      ...(referred.length === 0 ? [] : [`(${referred.map(quoteName).join(", ")})`]),
-      ...(constraint.fk_matchtype === "f" ? ["MATCH FULL"] : []),
-      ...(onDelete === undefined ? [] : [`ON DELETE ${onDelete}`]),
-      ...(onUpdate === undefined ? [] : [`ON UPDATE ${onUpdate}`]),
-      ...(deferrable ? ["DEFERRABLE"] : []),
-      ...(deferred ? ["INITIALLY DEFERRED"] : []),
-    ].join(" ");
-    const operation = [
-      `op.create_foreign_key(${quotePython(name)}, ${quotePython(target.name.name)}, ${quotePython(parent.name)}, [${columns.map(quotePython).join(", ")}], [${(referred.length === 0 ? ["id"] : referred).map(quotePython).join(", ")}]`,
-      ...(target.name.schema === null ? [] : [`source_schema=${quotePython(target.name.schema)}`]),
-      ...(parent.schema === null ? [] : [`referent_schema=${quotePython(parent.schema)}`]),
-      ...(onDelete === undefined ? [] : [`ondelete=${quotePython(onDelete)}`]),
-      ...(onUpdate === undefined ? [] : [`onupdate=${quotePython(onUpdate)}`]),
-      ...(deferrable ? ["deferrable=True"] : []),
-      ...(deferred ? ['initially="DEFERRED"'] : []),
-      ...(constraint.fk_matchtype === "f" ? ['match="FULL"'] : []),
-      "postgresql_not_valid=True)",
-    ].join(", ");
+    const table = target.name;
+    const name = constraint.conname ?? nameObject(table.name, columns, "fkey");
+    const added = addForeignKey(
+      table,
+      name,
+      foreignKeyOf(statement, constraint, null),
+      describeForeignKey(world, constraint, columns),
+    );
     // A foreign key of a partitioned table cannot be NOT VALID before 18.
     const partitioned = target.table.kind === "p" && (world.serverMajor ?? 0) < 18;
     return [
       {
         severity,
         object: target.sql,
-        message: `ADD FOREIGN KEY (${columns.map(quoteName).join(", ")}) looks up every row of ${target.sql} in ${to}`,
+        message: `ADD FOREIGN KEY (${quoteNames(columns)}) looks up every row of ${target.sql} in ${quoteRelation(parent)}`,
         work: { kind: "scan", table: target.table },
         advice: partitioned
-          ? "before PostgreSQL 18 a partitioned table takes no NOT VALID: add it so to each partition, validate it there, then add it to the parent"
+          ? "before PostgreSQL 18 a foreign key of a partitioned table cannot be NOT VALID: add it NOT VALID to each partition, validate it there, then add it to the parent"
           : "",
-        safe: partitioned ? [] : validateLaterSteps(target, name, definition, operation),
+        safe: partitioned ? [] : validateLaterSteps(table, name, added),
         unknown: [],
       },
     ];
@@ -111,11 +125,9 @@ const newForeignKey = constraintRule(
 
 /** Since PostgreSQL 18, of one that was NOT ENFORCED. */
 const enforcedForeignKey = commandRule(
-  newForeignKey.id,
-  newForeignKey.about,
-  (context, target, { subtype, def }) => {
-    if (subtype !== "AT_AlterConstraint" || def === undefined || !("ATAlterConstraint" in def))
-      return [];
+  { ...newForeignKey, kinds: ["AT_AlterConstraint"] },
+  (context, target, { def }) => {
+    if (def === undefined || !("ATAlterConstraint" in def)) return [];
     const {
       conname = "",
       alterEnforceability: alters,
@@ -130,7 +142,7 @@ const enforcedForeignKey = commandRule(
         message: `ALTER CONSTRAINT ${quoteName(conname)} ENFORCED looks up every row of ${target.sql}`,
         work: { kind: "scan", table: target.table },
         advice:
-          "drop it, add it NOT VALID instead, and validate it in the next revision: that reads the rows while others read and write",
+          "drop it, add it NOT VALID instead, and validate it in the next migration: that reads the rows while others read and write",
         safe: [],
         unknown: [],
       },
@@ -138,21 +150,24 @@ const enforcedForeignKey = commandRule(
   },
 );
 
-const addForeignKey: Rule = {
+const addForeignKeyRule: Rule = {
   ...newForeignKey,
   check: (context) => [...newForeignKey.check(context), ...enforcedForeignKey.check(context)],
 };
 
-const addCheck = constraintRule(
-  "add-check",
-  "ADD CHECK reads the whole table under the lock",
+const addCheckRule = constraintRule(
+  {
+    id: "add-check",
+    about: "ADD CHECK reads the whole table under the lock",
+    example: "ALTER TABLE posts ADD CHECK (word_count > 0)",
+    lock: "ACCESS EXCLUSIVE",
+  },
   ["CONSTR_CHECK"],
   ({ statement }, target, constraint, severity) => {
     if (constraint.skip_validation === true || constraint.is_enforced === false) return [];
-    const condition = balanced(
-      statement.textFrom(constraint.location ?? 0).replace(/^CONSTRAINT\s+("[^"]*"|\S+)\s+/i, ""),
-    );
-    const name = constraint.conname ?? constraintName(target, [], "check");
+    const table = target.name;
+    const name = constraint.conname ?? nameObject(table.name, [], "check");
+    const added = addCheck(table, name, conditionOf(statement, constraint));
     return [
       {
         severity,
@@ -160,12 +175,7 @@ const addCheck = constraintRule(
         message: `ADD CHECK reads every row of ${target.sql}`,
         work: { kind: "scan", table: target.table },
         advice: "",
-        safe: validateLaterSteps(
-          target,
-          name,
-          `CHECK ${condition}`,
-          `op.create_check_constraint(${quotePython(name)}, ${quotePython(target.name.name)}, ${quotePython(escapeParameters(condition.slice(1, -1).trim()))}${schemaArgument(target.name)}, postgresql_not_valid=True)`,
-        ),
+        safe: validateLaterSteps(table, name, added),
         unknown: [],
       },
     ];
@@ -173,10 +183,14 @@ const addCheck = constraintRule(
 );
 
 const addUnique = constraintRule(
-  "add-unique",
-  "ADD UNIQUE or PRIMARY KEY builds an index under the lock, unless it is there already",
+  {
+    id: "add-unique",
+    about: "ADD UNIQUE or PRIMARY KEY builds an index under the lock, unless it is given one",
+    example: "ALTER TABLE posts ADD UNIQUE (title)",
+    lock: "ACCESS EXCLUSIVE",
+  },
   ["CONSTR_UNIQUE", "CONSTR_PRIMARY"],
-  ({ world }, target, constraint, severity) => {
+  ({ statement, world }, target, constraint, severity) => {
     const { table } = target;
     const primary = constraint.contype === "CONSTR_PRIMARY";
     const kind = primary ? "PRIMARY KEY" : "UNIQUE";
@@ -199,34 +213,45 @@ const addUnique = constraintRule(
       return [
         {
           ...common,
-          message: `PRIMARY KEY USING INDEX reads every row of ${target.sql}: ${nullable.map(quoteName).join(", ")} may be NULL until now`,
+          message: `PRIMARY KEY USING INDEX reads every row of ${target.sql}: ${quoteNames(nullable)} may be NULL until now`,
           work: { kind: "scan", table },
-          safe: nullable.flatMap((column) => notNullSteps(target, column, world.serverMajor)),
+          safe: nullable.flatMap((column) => notNullSteps(target.name, column, world.serverMajor)),
           unknown: [],
         },
       ];
     }
     const name =
       constraint.conname ??
-      constraintName(target, primary ? [] : columns, primary ? "pkey" : "key");
+      nameObject(target.name.name, primary ? [] : columns, primary ? "pkey" : "key");
     const partitioned = table.kind === "p";
-    const suffix = constraint.nulls_not_distinct === true ? " NULLS NOT DISTINCT" : "";
+    const overlaps = constraint.without_overlaps === true;
+    const advice = partitioned
+      ? "an index of a partitioned table cannot be built CONCURRENTLY: build one on each partition, then add the constraint to the parent, which attaches them"
+      : overlaps
+        ? "WITHOUT OVERLAPS has no safe form: add it while nobody writes, or to a new table"
+        : "";
     return [
       {
         ...common,
-        message: `ADD ${kind} (${columns.map(quoteName).join(", ")}) builds an index of the whole of ${target.sql}`,
+        message: `ADD ${kind} (${quoteNames(columns)}) builds an index of ${target.sql}`,
         work: { kind: "index", table },
-        advice: partitioned
-          ? "an index of a partitioned table cannot be built CONCURRENTLY: build one on each partition, then add the constraint to the parent, which takes them over"
-          : "",
-        safe: partitioned
-          ? []
-          : [
-              ...nullable.flatMap((column) =>
-                notNullSteps(target, column, world.serverMajor, ["0a. ", "0b. "]),
-              ),
-              ...usingIndexSteps(target, name, kind, columns, suffix),
-            ],
+        advice,
+        safe:
+          advice === ""
+            ? [
+                ...nullable.flatMap((column) =>
+                  notNullSteps(target.name, column, world.serverMajor, ["0a. ", "0b. "]),
+                ),
+                ...usingIndexSteps(
+                  target.name,
+                  name,
+                  kind,
+                  columns,
+                  indexParametersOf(statement, constraint, null),
+                  describeAttributes(constraint),
+                ),
+              ]
+            : [],
         unknown: primary && !table.complete ? ["whether its columns are NOT NULL already"] : [],
       },
     ];
@@ -234,21 +259,62 @@ const addUnique = constraintRule(
 );
 
 const addExclusion = constraintRule(
-  "add-exclusion",
-  "EXCLUDE builds an index under the lock, and knows no other way",
+  {
+    id: "add-exclusion",
+    about: "EXCLUDE builds an index under the lock; PostgreSQL has no other way",
+    example: "ALTER TABLE posts ADD EXCLUDE USING gist (word_count WITH =)",
+    lock: "ACCESS EXCLUSIVE",
+  },
   ["CONSTR_EXCLUSION"],
   (_context, target, constraint, severity) => [
     {
       severity,
       object: target.sql,
-      message: `EXCLUDE ${constraint.conname === undefined ? "" : `${quoteName(constraint.conname)} `}builds an index of the whole of ${target.sql}`,
+      message: `EXCLUDE ${constraint.conname === undefined ? "" : `${quoteName(constraint.conname)} `}builds an index of ${target.sql}`,
       work: { kind: "index", table: target.table },
       advice:
-        "PostgreSQL has no safe form: add it while nobody writes, or put it on a new table that the rows are moved to",
+        "PostgreSQL has no safe form: add it while nobody writes, or to a new table, into which the rows are then moved",
       safe: [],
       unknown: [],
     },
   ],
 );
 
-export const constraintRules: readonly Rule[] = [addForeignKey, addCheck, addUnique, addExclusion];
+const validateAmongOthers = commandRule(
+  {
+    id: "validate-among-others",
+    about:
+      "VALIDATE CONSTRAINT beside another command of its ALTER TABLE reads the table under that one's lock",
+    example: "ALTER TABLE posts ADD COLUMN n integer, VALIDATE CONSTRAINT c",
+    lock: "ACCESS EXCLUSIVE",
+    kinds: ["AT_ValidateConstraint"],
+  },
+  (context, target, { name = "" }, all) => {
+    if (all.length < 2) return [];
+    const lock = context.locks.find(({ table }) => table.key === target.table.key);
+    const severity = severityOf(context, target.table);
+    if (severity === null || lock === undefined || lockModes[lock.mode].includes("neither"))
+      return [];
+    if (target.table.constraints.some((one) => one.name === name && one.valid)) return [];
+    const alone = `ALTER TABLE ${target.sql} VALIDATE CONSTRAINT ${quoteName(name)}`;
+    return [
+      {
+        severity,
+        object: target.sql,
+        message: `VALIDATE CONSTRAINT ${quoteName(name)} reads every row of ${target.sql} under ${lock.mode}, which another command of the same ALTER TABLE takes`,
+        work: { kind: "scan", table: target.table },
+        advice: "take it out of this statement",
+        safe: [makeStep("the next migration, with nothing else in it", [plainStatement(alone)])],
+        unknown: [],
+      },
+    ];
+  },
+);
+
+export const constraintRules: readonly Rule[] = [
+  addForeignKeyRule,
+  addCheckRule,
+  addUnique,
+  addExclusion,
+  validateAmongOthers,
+];

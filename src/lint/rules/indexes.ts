@@ -1,34 +1,30 @@
 // Indexes: built and dropped while others write, or not.
 
 import type { IndexStmt } from "libpg-query";
-import { isConcurrent } from "../locks.ts";
-import { autocommitStep } from "../safe-forms.ts";
+import { quoteName, quoteRelation } from "../../postgres/names.ts";
 import {
-  quoteName,
-  quotePython,
-  quoteRelation,
-  relationOfWords,
-  schemaArgument,
-  wordsOf,
-} from "../sql.ts";
-import {
-  severityOf,
-  targetOf,
-  weigh,
-  type Problem,
-  type Rule,
-  type RuleContext,
-  type Target,
-} from "./rule.ts";
+  createIndex,
+  dropIndex,
+  makeStep,
+  plainStatement,
+  type PlainIndex,
+} from "../../postgres/steps.ts";
+import { relationOfWords, wordsOf } from "../../postgres/tree.ts";
+import { insertBehind } from "../clauses.ts";
+import { commandsOf, isConcurrent } from "../locks.ts";
+import { nameTable, severityOf, weigh, type Problem, type Rule, type RuleContext } from "./rule.ts";
 
-const createIndex: Rule = {
+const createIndexRule: Rule = {
   id: "create-index",
-  about: "CREATE INDEX locks the table against writes until the index is built",
+  about: "CREATE INDEX blocks writes to the table until the index is built",
+  example: "CREATE INDEX i ON posts (title)",
+  lock: "SHARE",
+  on: ["IndexStmt"],
   check(context) {
-    const { node, text } = context.statement;
-    if (context.statement.opaque || !("IndexStmt" in node)) return [];
+    const { node } = context.statement;
+    if (!("IndexStmt" in node)) return [];
     const { relation, idxname, concurrent } = node.IndexStmt;
-    const target = targetOf(context.world, relation);
+    const target = nameTable(context.world, relation);
     if (target === null) return [];
     const exists = idxname !== undefined && target.table.indexes.has(idxname);
     if (exists && node.IndexStmt.if_not_exists === true) return [];
@@ -57,15 +53,21 @@ const createIndex: Rule = {
       {
         ...common,
         severity,
-        message: `CREATE INDEX ${name} builds an index of the whole of ${target.sql}`,
+        message: `CREATE INDEX ${name} builds an index of ${target.sql}`,
         work: { kind: "index", table: target.table },
         safe: partitioned
           ? []
           : [
-              autocommitStep(
-                "a revision of its own; an invalid index is left behind where it fails: drop that before the next try",
-                text.replace(/\bINDEX\b/i, (word) => `${word} CONCURRENTLY`),
-                describeOperation(target, node.IndexStmt),
+              makeStep(
+                "a migration of its own; if it fails it leaves an invalid index: drop that before the next try",
+                [
+                  createIndex(
+                    insertBehind(context.statement, ["index"], "CONCURRENTLY"),
+                    target.name,
+                    describeIndex(node.IndexStmt),
+                  ),
+                ],
+                "outside",
               ),
             ],
       },
@@ -73,8 +75,8 @@ const createIndex: Rule = {
   },
 };
 
-/** `op.create_index(…)`, where there is nothing in the statement that it does not know. */
-function describeOperation(target: Target, index: IndexStmt): string | undefined {
+/** Null where the statement says more than a tool's operation does. */
+function describeIndex(index: IndexStmt): PlainIndex | null {
   const columns = (index.indexParams ?? []).map((one) =>
     "IndexElem" in one &&
     one.IndexElem.ordering === "SORTBY_DEFAULT" &&
@@ -90,31 +92,81 @@ function describeOperation(target: Target, index: IndexStmt): string | undefined
     index.indexIncludingParams === undefined &&
     index.tableSpace === undefined &&
     index.nulls_not_distinct !== true &&
-    columns.every((column) => column !== undefined);
-  if (!plain || index.idxname === undefined) return undefined;
-  const unique = index.unique === true ? ", unique=True" : "";
-  const method =
-    index.accessMethod === undefined || index.accessMethod === "btree"
-      ? ""
-      : `, postgresql_using=${quotePython(index.accessMethod)}`;
-  const exists = index.if_not_exists === true ? ", if_not_exists=True" : "";
-  return `op.create_index(${quotePython(index.idxname)}, ${quotePython(target.name.name)}, [${columns.map((column) => quotePython(column ?? "")).join(", ")}]${unique}${schemaArgument(target.name)}${method}${exists}, postgresql_concurrently=True)`;
+    index.if_not_exists !== true;
+  const known = columns.filter((column) => column !== undefined);
+  if (!plain || index.idxname === undefined || known.length < columns.length) return null;
+  const method = index.accessMethod === "btree" ? null : (index.accessMethod ?? null);
+  return { name: index.idxname, columns: known, unique: index.unique === true, method };
 }
 
-const dropIndex: Rule = {
+const invalidIndex: Rule = {
+  id: "invalid-index",
+  about:
+    "An invalid index, which a failed build has left: IF NOT EXISTS leaves it so, USING INDEX fails",
+  example: "CREATE INDEX CONCURRENTLY IF NOT EXISTS posts_word_count ON posts (word_count)",
+  lock: "SHARE UPDATE EXCLUSIVE",
+  on: ["IndexStmt", "AlterTableStmt"],
+  check({ statement, world }) {
+    const { node } = statement;
+    const relation =
+      "IndexStmt" in node
+        ? node.IndexStmt.relation
+        : "AlterTableStmt" in node
+          ? node.AlterTableStmt.relation
+          : undefined;
+    const target = nameTable(world, relation);
+    if (target === null || target.table.invalidIndexes.size === 0) return [];
+    const names =
+      "IndexStmt" in node
+        ? [node.IndexStmt.if_not_exists === true ? node.IndexStmt.idxname : undefined]
+        : commandsOf(node).map(({ def }) =>
+            def !== undefined && "Constraint" in def ? def.Constraint.indexname : undefined,
+          );
+    return names.flatMap((name): Problem[] => {
+      if (name === undefined || !target.table.invalidIndexes.has(name)) return [];
+      const index = quoteName(name);
+      return [
+        {
+          severity: "error",
+          object: index,
+          message:
+            "IndexStmt" in node
+              ? `the index ${index} of ${target.sql} exists and is invalid: IF NOT EXISTS leaves it so, and no query uses it`
+              : `USING INDEX ${index} fails: the index is invalid`,
+          work: null,
+          advice: "a build that failed has left it: drop it, and build it again",
+          safe: [
+            makeStep(
+              "a migration of its own",
+              [dropIndex({ ...target.name, name }, target.name)],
+              "outside",
+            ),
+          ],
+          unknown: [],
+        },
+      ];
+    });
+  },
+};
+
+const dropIndexRule: Rule = {
   id: "drop-index",
   about:
-    "DROP INDEX locks the index's table, and waits for all who use it while others queue behind",
+    "DROP INDEX locks the index's table: it waits for every query on it, and others queue behind",
+  example: "DROP INDEX posts_at",
+  lock: "ACCESS EXCLUSIVE",
+  on: ["DropStmt"],
   check(context) {
-    const { world, statement } = context;
+    const { world, statement, dropped } = context;
     const { node } = statement;
-    if (statement.opaque || !("DropStmt" in node)) return [];
+    if (!("DropStmt" in node)) return [];
     const { removeType, objects = [], concurrent } = node.DropStmt;
     if (removeType !== "OBJECT_INDEX" || concurrent === true) return [];
     return objects.flatMap((object): Problem[] => {
       const name = "List" in object ? relationOfWords(wordsOf(object.List.items)) : null;
       if (name === null) return [];
       const table = world.tableOfIndex(name);
+      if (table !== null && dropped.has(table.key)) return [];
       const weight = table === null ? "live" : weigh(context, table);
       if (weight === "unseen" || weight === "empty") return [];
       const index = quoteRelation(name);
@@ -127,15 +179,15 @@ const dropIndex: Rule = {
           message: `DROP INDEX ${index} locks ${of} until the transaction ends`,
           work: null,
           advice: partitioned
-            ? "an index of a partitioned table cannot be dropped CONCURRENTLY: do it with a lock timeout, alone in its transaction"
+            ? "an index of a partitioned table cannot be dropped CONCURRENTLY: drop it with a lock timeout, in a transaction of its own"
             : "",
           safe: partitioned
             ? []
             : [
-                autocommitStep(
-                  "a revision of its own",
-                  `DROP INDEX CONCURRENTLY ${index}`,
-                  `op.drop_index(${quotePython(name.name)}${table === null ? "" : `, table_name=${quotePython(table.name.name)}`}${schemaArgument(name)}, postgresql_concurrently=True)`,
+                makeStep(
+                  "a migration of its own",
+                  [dropIndex(name, table?.name ?? null)],
+                  "outside",
                 ),
               ],
           unknown: table === null ? [`the table of ${index}`] : [],
@@ -145,14 +197,19 @@ const dropIndex: Rule = {
   },
 };
 
+const reindexed = ["index", "table", "schema", "database", "system"];
+
 const reindex: Rule = {
   id: "reindex",
-  about: "REINDEX locks the table against writes, and the index against all who would read by it",
+  about: "REINDEX blocks writes to the table, and queries that would use the index",
+  example: "REINDEX TABLE posts",
+  lock: "SHARE",
+  on: ["ReindexStmt"],
   check(context) {
-    const { node, text } = context.statement;
-    if (context.statement.opaque || !("ReindexStmt" in node) || isConcurrent(node)) return [];
+    const { node } = context.statement;
+    if (!("ReindexStmt" in node) || isConcurrent(node)) return [];
     const { kind, relation } = node.ReindexStmt;
-    const target = targetOf(context.world, relation);
+    const target = nameTable(context.world, relation);
     const table =
       target === null
         ? null
@@ -166,17 +223,15 @@ const reindex: Rule = {
       {
         severity,
         object: target?.sql ?? "the database",
-        message: `REINDEX builds the index anew while nobody writes to its table`,
+        message: `REINDEX rebuilds the index and blocks writes to its table meanwhile`,
         work: table === null ? null : { kind: "index", table },
         advice: since12 ? "" : "build another index CONCURRENTLY, then drop the old one",
         safe: since12
           ? [
-              autocommitStep(
-                "a revision of its own",
-                text.replace(
-                  /\b(INDEX|TABLE|SCHEMA|DATABASE|SYSTEM)\b/i,
-                  (word) => `${word} CONCURRENTLY`,
-                ),
+              makeStep(
+                "a migration of its own",
+                [plainStatement(insertBehind(context.statement, reindexed, "CONCURRENTLY"))],
+                "outside",
               ),
             ]
           : [],
@@ -188,18 +243,21 @@ const reindex: Rule = {
 
 const concurrentlyCorrupt: Rule = {
   id: "concurrently-corrupt",
-  about: "PostgreSQL 14.0 to 14.3 may leave rows out of an index that is built CONCURRENTLY",
+  about: "PostgreSQL 14.0 to 14.3 may omit rows from an index that is built CONCURRENTLY",
+  example: "CREATE INDEX CONCURRENTLY i ON posts (title)",
+  lock: "SHARE UPDATE EXCLUSIVE",
+  on: ["IndexStmt", "ReindexStmt"],
   check({ statement, world }: RuleContext) {
     const version = world.catalog?.serverVersion ?? 0;
     const { node } = statement;
     const builds = "IndexStmt" in node || "ReindexStmt" in node;
-    if (statement.opaque || !builds || !isConcurrent(node)) return [];
+    if (!builds || !isConcurrent(node)) return [];
     if (version < 140_000 || version > 140_003) return [];
     return [
       {
         severity: "error",
         object: `PostgreSQL 14.${version % 100}`,
-        message: `PostgreSQL 14.${version % 100} may leave rows out of an index that is built CONCURRENTLY`,
+        message: `PostgreSQL 14.${version % 100} may omit rows from an index that is built CONCURRENTLY`,
         work: null,
         advice: "update the server to 14.4 or later first",
         safe: [],
@@ -209,4 +267,10 @@ const concurrentlyCorrupt: Rule = {
   },
 };
 
-export const indexRules: readonly Rule[] = [createIndex, dropIndex, reindex, concurrentlyCorrupt];
+export const indexRules: readonly Rule[] = [
+  createIndexRule,
+  invalidIndex,
+  dropIndexRule,
+  reindex,
+  concurrentlyCorrupt,
+];

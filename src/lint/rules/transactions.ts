@@ -1,53 +1,58 @@
-// What a transaction holds while it does something else, what cannot be in one, and what nobody can see beforehand.
+// What a transaction holds while it does something else, what cannot be in one, and what is known only at run time.
 
-import { backfilledTable, commandsOf, isConcurrent, locksOf, type Lock } from "../locks.ts";
-import { sqlStep } from "../safe-forms.ts";
-import { executePython, quoteRelation } from "../sql.ts";
+import type { Node } from "libpg-query";
+import { quoteLiteral, quoteName, quoteRelation } from "../../postgres/names.ts";
+import { makeStep, plainStatement } from "../../postgres/steps.ts";
+import { hasOption } from "../../postgres/tree.ts";
+import { formatStatement } from "../clauses.ts";
+import { backfilledTable, commandsOf, isConcurrent, type HeldLock, type Lock } from "../locks.ts";
+import { updateInBatches } from "../safe-forms.ts";
 import type { Statement } from "../statements.ts";
-import type { HeldLock, Table } from "../world.ts";
-import { isInUse, severityOf, weigh, type Problem, type Rule, type RuleContext } from "./rule.ts";
+import type { Table, World } from "../world.ts";
+import {
+  blocksWrites,
+  isInUse,
+  severityOf,
+  strongest,
+  weigh,
+  type Problem,
+  type Rule,
+  type RuleContext,
+} from "./rule.ts";
 
-/** The strongest lock on a table that somebody else may use. */
-function strongest({ held }: RuleContext): HeldLock | null {
-  const order = ["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"] as const;
-  for (const mode of order) {
-    const found = held.find((one) => one.mode === mode);
-    if (found !== undefined) return found;
+/** How to leave the transaction that holds a lock. */
+function splitAdvice({ ownTransactions: how, statement }: RuleContext, first: Statement): string {
+  if (first.revision === null || first.revision === statement.revision) {
+    return `put it into a migration of its own, with a transaction of its own${how === null ? "" : ` (${how})`}`;
   }
-  return null;
-}
-
-/** How to come out of a transaction that holds a lock. */
-function splitAdvice(first: Statement, second: Statement): string {
-  return first.revision === null || first.revision === second.revision
-    ? "put it into a revision of its own, with a transaction of its own (transaction_per_migration=True in env.py)"
-    : "the revisions share one transaction: transaction_per_migration=True in env.py gives each its own";
+  return `the migrations share one transaction: give each its own${how === null ? "" : ` (${how})`}`;
 }
 
 /** The first lock on another large table that this statement has to wait for, with a large one locked already. */
 function findNextLock(context: RuleContext, held: HeldLock): Lock | null {
-  const { statement, world } = context;
   const waiting = (table: Table) => weigh(context, table) === "live" && isInUse(table);
   // A table of an earlier statement may be larger by now, or have another name.
   if (held.mode !== "ACCESS EXCLUSIVE" || !waiting(held.table)) return null;
-  const known = new Set(context.held.map(({ table }) => table.key));
+  const known = new Set([...context.held.map(({ table }) => table.key), ...context.dropped]);
   return (
-    locksOf(statement, world).find(
-      ({ mode, table }) =>
-        ["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"].includes(mode) &&
-        waiting(table) &&
-        !known.has(table.key),
+    context.locks.find(
+      ({ mode, table }) => blocksWrites(mode) && waiting(table) && !known.has(table.key),
     ) ?? null
   );
 }
 
 const lockHeld: Rule = {
   id: "lock-held",
-  about: "Long work after a lock in the same transaction: the lock is held all along",
+  about: "Long work after a lock in the same transaction: the lock is held until it is done",
+  example:
+    "BEGIN; ALTER TABLE posts ADD CHECK (id > 0) NOT VALID; ALTER TABLE posts VALIDATE CONSTRAINT c",
+  lock: "SHARE UPDATE EXCLUSIVE",
+  on: null,
   check(context) {
     const { statement, world } = context;
-    const lock = strongest(context);
-    if (lock === null || statement.opaque) return [];
+    if (context.held.length === 0) return [];
+    const lock = strongest(context.held.filter(({ table }) => !context.dropped.has(table.key)));
+    if (lock === null) return [];
     const { node } = statement;
     const holds = `this transaction still holds ${lock.mode} on ${quoteRelation(lock.table.name)}`;
     const next = findNextLock(context, lock);
@@ -58,7 +63,7 @@ const lockHeld: Rule = {
           object: quoteRelation(next.table.name),
           message: `waits for ${next.mode} on ${quoteRelation(next.table.name)} while ${holds}`,
           work: null,
-          advice: splitAdvice(lock.statement, statement),
+          advice: splitAdvice(context, lock.statement),
           safe: [],
           unknown: [],
         },
@@ -71,7 +76,7 @@ const lockHeld: Rule = {
           object: node.CreateTableAsStmt.into?.rel?.relname ?? "",
           message: `the query of CREATE … AS runs while ${holds}`,
           work: null,
-          advice: splitAdvice(lock.statement, statement),
+          advice: splitAdvice(context, lock.statement),
           safe: [],
           unknown: [],
         },
@@ -84,14 +89,14 @@ const lockHeld: Rule = {
       const table = world.table(relation);
       const severity = severityOf(context, table);
       if (severity === null) return [];
-      const alone = sqlStep("the next revision", statement.text);
+      const alone = makeStep("the next migration", [plainStatement(formatStatement(statement))]);
       return [
         {
           severity,
           object: quoteRelation(table.name),
-          message: `VALIDATE CONSTRAINT ${name} reads every row while ${holds}`,
+          message: `VALIDATE CONSTRAINT ${quoteName(name)} reads every row while ${holds}`,
           work: { kind: "scan", table },
-          advice: splitAdvice(lock.statement, statement),
+          advice: splitAdvice(context, lock.statement),
           safe: lock.statement.revision === statement.revision ? [alone] : [],
           unknown: [],
         },
@@ -103,22 +108,26 @@ const lockHeld: Rule = {
 const ddlAndBackfill: Rule = {
   id: "ddl-and-backfill",
   about:
-    "DDL and a backfill in one transaction: the lock, or the rows, are held until both are done",
+    "DDL and a backfill in one transaction: the table, or its rows, stay locked until both are done",
+  example: "BEGIN; ALTER TABLE posts ADD COLUMN n integer; UPDATE posts SET n = 1",
+  lock: "those of the DDL",
+  on: null,
   check(context) {
     const { statement, world, held, changed } = context;
     const table = backfilledTable(statement, world);
     if (table !== null) {
-      const lock = held.find(({ mode }) => mode === "ACCESS EXCLUSIVE");
+      const lock = strongest(held);
       const weight = weigh(context, table);
-      if (lock === undefined || weight === "unseen" || weight === "empty") return [];
+      if (lock === null || weight === "unseen" || weight === "empty") return [];
+      const batches = updateInBatches(statement, world, table);
       return [
         {
           severity: weight === "small" ? "note" : "error",
           object: quoteRelation(table.name),
-          message: `the rows of ${quoteRelation(table.name)} are changed while this transaction still holds ACCESS EXCLUSIVE on ${quoteRelation(lock.table.name)}`,
+          message: `this transaction updates the rows of ${quoteRelation(table.name)} while it still holds ${lock.mode} on ${quoteRelation(lock.table.name)}`,
           work: { kind: "update", table },
-          advice: `${splitAdvice(lock.statement, statement)}; better still in batches, outside of the migrations`,
-          safe: [],
+          advice: `${splitAdvice(context, lock.statement)}; better, update them in batches between two deploys`,
+          safe: batches === null ? [] : [batches],
           unknown: [],
         },
       ];
@@ -126,9 +135,9 @@ const ddlAndBackfill: Rule = {
     const [before] = changed;
     if (before === undefined) return [];
     const exclusive = held.filter(({ mode }) => mode === "ACCESS EXCLUSIVE");
-    // Once is enough: the first one waits with the rows in hand.
+    // Once is enough: the first one waits while the rows are locked.
     if (exclusive.some((one) => one.statement.start > before.statement.start)) return [];
-    const lock = locksOf(statement, world).find(
+    const lock = context.locks.find(
       (one) =>
         one.mode === "ACCESS EXCLUSIVE" &&
         isInUse(one.table) &&
@@ -140,9 +149,9 @@ const ddlAndBackfill: Rule = {
       {
         severity: weigh(context, before.table) === "small" ? "note" : "warning",
         object: quoteRelation(lock.table.name),
-        message: `this transaction has changed the rows of ${name}, and keeps them from other writers while it waits for ACCESS EXCLUSIVE on ${quoteRelation(lock.table.name)}`,
+        message: `this transaction has updated rows of ${name}, and locks them while it waits for ACCESS EXCLUSIVE on ${quoteRelation(lock.table.name)}`,
         work: null,
-        advice: splitAdvice(before.statement, statement),
+        advice: splitAdvice(context, before.statement),
         safe: [],
         unknown: [],
       },
@@ -153,10 +162,12 @@ const ddlAndBackfill: Rule = {
 const concurrentlyInTransaction: Rule = {
   id: "concurrently-in-transaction",
   about: "CONCURRENTLY fails in a transaction",
+  example: "BEGIN; CREATE INDEX CONCURRENTLY i ON posts (title)",
+  lock: "SHARE UPDATE EXCLUSIVE",
+  on: ["IndexStmt", "DropStmt", "AlterTableStmt", "ReindexStmt"],
   check({ statement }) {
-    if (statement.opaque || statement.transaction === null || !isConcurrent(statement.node))
-      return [];
-    const { text } = statement;
+    if (statement.transaction === null || !isConcurrent(statement.node)) return [];
+    const text = formatStatement(statement);
     return [
       {
         severity: "error",
@@ -165,11 +176,7 @@ const concurrentlyInTransaction: Rule = {
         work: null,
         advice: "",
         safe: [
-          {
-            title: "outside of the migration's transaction",
-            sql: `COMMIT;\n${text};\nBEGIN;`,
-            alembic: `with op.get_context().autocommit_block():\n    ${executePython(text.replaceAll(/\s+/g, " "))}`,
-          },
+          makeStep("outside of the migration's transaction", [plainStatement(text)], "between"),
         ],
         unknown: [],
       },
@@ -177,24 +184,120 @@ const concurrentlyInTransaction: Rule = {
   },
 };
 
+const failsInTransaction: Rule = {
+  id: "fails-in-transaction",
+  about: "VACUUM, ALTER SYSTEM, CREATE DATABASE and the like fail in a transaction",
+  example: "BEGIN; VACUUM posts",
+  lock: "none",
+  on: [
+    "VacuumStmt",
+    "AlterSystemStmt",
+    "CreatedbStmt",
+    "DropdbStmt",
+    "AlterDatabaseStmt",
+    "CreateTableSpaceStmt",
+    "DropTableSpaceStmt",
+    "ReindexStmt",
+    "ClusterStmt",
+    "CreateSubscriptionStmt",
+    "DropSubscriptionStmt",
+    "AlterSubscriptionStmt",
+    "DiscardStmt",
+  ],
+  check({ statement, world }) {
+    const what =
+      statement.transaction === null ? null : refusedInTransaction(statement.node, world);
+    if (what === null) return [];
+    const unless = what === "DROP SUBSCRIPTION" ? ", if the subscription has a slot" : "";
+    return [
+      {
+        severity: unless === "" ? "error" : "warning",
+        object: what,
+        message: `${what} fails in a transaction${unless}`,
+        work: null,
+        advice: "",
+        safe: [
+          makeStep(
+            "outside of the migration's transaction",
+            [plainStatement(formatStatement(statement))],
+            "between",
+          ),
+        ],
+        unknown: [],
+      },
+    ];
+  },
+};
+
+/** What the server refuses to do in a transaction; null for all else. */
+function refusedInTransaction(node: Node, world: World): string | null {
+  if ("VacuumStmt" in node) return node.VacuumStmt.is_vacuumcmd === true ? "VACUUM" : null;
+  if ("AlterSystemStmt" in node) return "ALTER SYSTEM";
+  if ("CreatedbStmt" in node) return "CREATE DATABASE";
+  if ("DropdbStmt" in node) return "DROP DATABASE";
+  if ("CreateTableSpaceStmt" in node) return "CREATE TABLESPACE";
+  if ("DropTableSpaceStmt" in node) return "DROP TABLESPACE";
+  if ("AlterDatabaseStmt" in node) {
+    const moves = (node.AlterDatabaseStmt.options ?? []).some(
+      (one) => "DefElem" in one && one.DefElem.defname === "tablespace",
+    );
+    return moves ? "ALTER DATABASE … SET TABLESPACE" : null;
+  }
+  if ("ReindexStmt" in node) {
+    const { kind, relation } = node.ReindexStmt;
+    // CONCURRENTLY has a rule of its own.
+    if (isConcurrent(node)) return null;
+    if (relation === undefined) return "REINDEX of many tables";
+    return kind === "REINDEX_OBJECT_TABLE" && world.table(relation).kind === "p"
+      ? "REINDEX of a partitioned table"
+      : null;
+  }
+  if ("ClusterStmt" in node) {
+    const { relation } = node.ClusterStmt;
+    if (relation === undefined) return "CLUSTER of all tables";
+    return world.table(relation).kind === "p" ? "CLUSTER of a partitioned table" : null;
+  }
+  if ("CreateSubscriptionStmt" in node) {
+    const { options } = node.CreateSubscriptionStmt;
+    const given = (name: string) =>
+      (options ?? []).some((one) => "DefElem" in one && one.DefElem.defname === name);
+    const makesSlot =
+      (!given("connect") || hasOption(options, "connect")) &&
+      (!given("create_slot") || hasOption(options, "create_slot"));
+    return makesSlot ? "CREATE SUBSCRIPTION with a slot" : null;
+  }
+  if ("DropSubscriptionStmt" in node) return "DROP SUBSCRIPTION";
+  if ("AlterSubscriptionStmt" in node) {
+    const refreshes = String(node.AlterSubscriptionStmt.kind).startsWith(
+      "ALTER_SUBSCRIPTION_REFRESH",
+    );
+    return refreshes ? "ALTER SUBSCRIPTION … REFRESH" : null;
+  }
+  return "DiscardStmt" in node && node.DiscardStmt.target === "DISCARD_ALL" ? "DISCARD ALL" : null;
+}
+
 const enumValue: Rule = {
   id: "add-enum-value",
   about:
     "A new value of an enum cannot be used in the transaction that adds it, nor added in one before 12",
+  example: "BEGIN; ALTER TYPE mood ADD VALUE 'calm'; UPDATE posts SET title = 'calm'",
+  lock: "none",
+  on: null,
   check({ statement, world, newValues }) {
-    const { node, text, transaction } = statement;
-    if (statement.opaque || transaction === null) return [];
+    const { node, transaction } = statement;
+    if (transaction === null) return [];
     const common = {
       severity: "error" as const,
       work: null,
       advice: "",
       unknown: [],
     };
-    const step = (sql: string) => ({
-      title: "the value by itself, outside of the migration's transaction",
-      sql: `COMMIT;\n${sql};\nBEGIN;`,
-      alembic: `with op.get_context().autocommit_block():\n    ${executePython(sql)}`,
-    });
+    const step = (adding: Statement) =>
+      makeStep(
+        "the value by itself, outside of the migration's transaction",
+        [plainStatement(formatStatement(adding))],
+        "between",
+      );
     if ("AlterEnumStmt" in node && node.AlterEnumStmt.oldVal === undefined) {
       if (world.serverMajor === null || world.serverMajor >= 12) return [];
       return [
@@ -202,30 +305,43 @@ const enumValue: Rule = {
           ...common,
           object: node.AlterEnumStmt.newVal ?? "",
           message: "ALTER TYPE … ADD VALUE fails in a transaction before PostgreSQL 12",
-          safe: [step(text)],
+          safe: [step(statement)],
         },
       ];
     }
     return newValues.flatMap((before): Problem[] => {
       if (!("AlterEnumStmt" in before.node)) return [];
       const { newVal = "", oldVal } = before.node.AlterEnumStmt;
-      if (oldVal !== undefined || !text.includes(`'${newVal.replaceAll("'", "''")}'`)) return [];
+      if (oldVal !== undefined || !hasString(node, newVal)) return [];
       return [
         {
           ...common,
           object: newVal,
-          message: `the new value '${newVal}' is used in the transaction that adds it, which fails`,
-          safe: [step(before.text)],
+          message: `the transaction that adds the value ${quoteLiteral(newVal)} uses it, which fails`,
+          safe: [step(before)],
         },
       ];
     });
   },
 };
 
+/** Whether a string literal of the statement is just that. */
+function hasString(tree: unknown, text: string): boolean {
+  if (typeof tree !== "object" || tree === null) return false;
+  return Object.entries(tree).some(([key, inner]) =>
+    key === "A_Const"
+      ? (inner as { sval?: { sval?: string } }).sval?.sval === text
+      : hasString(inner, text),
+  );
+}
+
 const opaque: Rule = {
   id: "opaque",
   about:
-    "EXECUTE in a DO block, or a DO block in another language: what it runs is not known beforehand",
+    "EXECUTE in a DO block, or a DO block in another language: what it runs is known only at run time",
+  example: "DO $$ BEGIN EXECUTE format('DROP TABLE %I', current_user); END $$",
+  lock: "not known",
+  on: ["opaque"],
   check({ statement }) {
     if (!statement.opaque) return [];
     const execute = statement.node !== undefined && statement.text.length > 0;
@@ -234,12 +350,12 @@ const opaque: Rule = {
         severity: "warning",
         object: "DO",
         message:
-          `what ${execute ? `EXECUTE ${statement.text}` : "this block"} runs is not known before it runs`.replaceAll(
+          `what ${execute ? `EXECUTE ${statement.text}` : "this block"} runs is known only at run time`.replaceAll(
             /\s+/g,
             " ",
           ),
         work: null,
-        advice: "read it yourself; or write the statements out",
+        advice: "review it by hand, or write the statements out",
         safe: [],
         unknown: [],
       },
@@ -251,6 +367,7 @@ export const transactionRules: readonly Rule[] = [
   lockHeld,
   ddlAndBackfill,
   concurrentlyInTransaction,
+  failsInTransaction,
   enumValue,
   opaque,
 ];

@@ -1,0 +1,45 @@
+// The line of a failed command's output that says why: a traceback's exception, else the last line. Guarantees: the output
+// itself passes through as it is; only its end is held.
+
+import { stripVTControlCharacters } from "node:util";
+
+/** Room for a traceback with its SQL. */
+const bytesKept = 65_536;
+
+/** Collects the end of a stream. */
+export function collectTail(): {
+  readonly add: (bytes: Buffer) => void;
+  readonly text: () => string;
+} {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  return {
+    add(bytes) {
+      chunks.push(bytes);
+      length += bytes.length;
+      // What remains is enough without the first one.
+      while (length - (chunks[0]?.length ?? 0) >= bytesKept) length -= chunks.shift()?.length ?? 0;
+    },
+    text: () => Buffer.concat(chunks).subarray(-bytesKept).toString(),
+  };
+}
+
+/** A log line of less than an error; a line that only points to a manual or repeats the SQL. */
+const unimportant =
+  /^(?:\s*(?:TRACE|DEBUG|INFO|NOTICE)\b|\(Background on this error at|\[SQL:|\[parameters:)/;
+const longest = 500;
+
+/** Null where there is no such line. */
+export function findErrorLine(errors: string): string | null {
+  const lines = stripVTControlCharacters(errors).split(/\r?\n/);
+  const start = lines.findLastIndex((line) =>
+    /^\s*Traceback \(most recent call last\):/.test(line),
+  );
+  const candidates = start === -1 ? [] : lines.slice(start + 1);
+  const line =
+    candidates.find((one) => /^\S/.test(one)) ??
+    lines.findLast((one) => one.trim() !== "" && !unimportant.test(one));
+  const found = line?.trim() ?? "";
+  if (found === "") return null;
+  return found.length > longest ? `${found.slice(0, longest)}…` : found;
+}
