@@ -14,8 +14,8 @@ import type { Libc } from "../libc.ts";
 
 const { SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU } = constants.signals;
 
-/** The kernel chooses the thread that handles a SIGCONT; on a busy machine that may run later than this one. */
-const continueMs = 50;
+/** The kernel chooses the thread that handles a signal; on a busy machine that may run later than this one. */
+const handledMs = 50;
 
 export interface Terminal {
   /**
@@ -43,7 +43,7 @@ export function findTerminal(libc: Libc): Terminal | null {
   let found = libc.getTerminalState(descriptor);
   let left: Uint8Array | null = null;
   let suspendedBy: number | null = null;
-  let refusal: NodeJS.Timeout | undefined;
+  let timer: NodeJS.Timeout | undefined;
 
   const foreground = (): number => libc.getForegroundGroup(descriptor);
   const startsInForeground = foreground() === ownGroup && !isInPipeline();
@@ -89,21 +89,30 @@ export function findTerminal(libc: Libc): Terminal | null {
       take();
       suspendedBy = signal;
       libc.stopGroup(wantsTerminal ? signal : SIGTSTP);
-      // Resumed by a SIGCONT, which `continued` handles; or the kernel has refused to stop an orphaned group.
-      clearTimeout(refusal);
-      refusal = setTimeout(refuse, continueMs);
+      // Resumed by a SIGCONT, which `continued` handles; or the kernel has refused to stop an orphaned group. What was due
+      // during a stop comes before that SIGCONT is handled, so that it only starts the wait.
+      clearTimeout(timer);
+      timer = setTimeout(() => (timer = setTimeout(refuse, handledMs)), handledMs);
     },
     continued() {
       if (suspendedBy !== null) {
-        suspendedBy = null;
-        resume();
+        // A shell's `kill` sends SIGTERM with it. The application has to receive that first, as it would alone: once resumed, it
+        // may stop at once for reading in the background.
+        clearTimeout(timer);
+        timer = setTimeout(() => {
+          suspendedBy = null;
+          resume();
+        }, handledMs);
         return true;
       }
       // After a SIGSTOP from outside the shell took the terminal, and now it has put this group into the foreground.
       if (given && foreground() === ownGroup) give();
       return false;
     },
-    end: take,
+    end() {
+      clearTimeout(timer);
+      take();
+    },
   };
 
   /** Entrypoint was not stopped: resumes the application, unless it would only try to use the terminal again. */

@@ -262,6 +262,16 @@ describe("a job of an interactive shell", () => {
     await terminal.shown(/leader: total[^]*Exit 4 /);
   });
 
+  test("can be ended while it is stopped for reading in the background", async () => {
+    const terminal = await startShell();
+    terminal.type("set -b\n");
+    await terminal.shown(/\n> $/);
+    await startJob(terminal, "&");
+    await terminal.shown(/\n\[1\]\+ +Stopped /);
+    terminal.type("kill %1\n");
+    await terminal.shown(/leader: total[^]*Exit 4 /);
+  });
+
   test("is suspended with all of entrypoint's descriptors elsewhere", async () => {
     const terminal = await startShell();
     const app = `exec ${listener} CONT </dev/tty >/dev/tty`;
