@@ -12,6 +12,7 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import { queryObjects } from "node:v8";
 
 import type { execute } from "../../src/commands/commands.ts";
+import { forgetSecrets } from "../../src/log/mask.ts";
 import { findProgram } from "../../src/process/become/find-program.ts";
 import { parseArguments } from "../../src/settings/cli.ts";
 import { readSettings } from "../../src/settings/reading.ts";
@@ -57,6 +58,7 @@ export async function rehearse(run: typeof execute): Promise<void> {
   findProgram("sh", { path: "/bin", cwd });
   os.hostname = hostname;
   crypto.randomBytes = randomBytes;
+  forgetSecrets();
   server.close();
   await once(server, "close");
   passTimeouts();

@@ -41,6 +41,12 @@ export function hide(secret: string, known: readonly (string | undefined)[] = []
   anySecret = new RegExp(longestFirst.map(toPattern).join("|"), "g");
 }
 
+/** What the snapshot of the executable has rehearsed is nobody's secret. */
+export function forgetSecrets(): void {
+  secrets.clear();
+  anySecret = null;
+}
+
 function toPattern(secret: string): string {
   const text = secret.replaceAll(/[^\w\s]/g, String.raw`\$&`);
   return secret.length < shortestInWords ? String.raw`(?<!\w)${text}(?!\w)` : text;

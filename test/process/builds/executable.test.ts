@@ -86,6 +86,11 @@ test("its own lines are all that it prints: no warning of Node's", () => {
   for (const line of stderr.trimEnd().split("\n")) expect(line).toMatch(/^\S+Z (?:INFO|WARN) /);
 });
 
+test("the rehearsal's password is no secret in the snapshot", () => {
+  const { stdout } = spawnSync(executable, ["config"], { encoding: "utf8" });
+  expect(stdout).toMatch(/^secret +DATABASE_URL +default$/m);
+});
+
 test("what a start draws at random is not in the snapshot", async () => {
   const nonces: string[] = [];
   const server = createServer((socket) => {
