@@ -1,5 +1,5 @@
-// The line of a failed command's output that says why: a traceback's exception, else the last line. Guarantees: the output
-// itself passes through as it is; only its end is held.
+// The line of a failed command's output that says why: a traceback's exception, else the last line that calls itself an error,
+// else the last line. Guarantees: the output itself passes through as it is; only its end is held.
 
 import { stripVTControlCharacters } from "node:util";
 
@@ -24,9 +24,14 @@ export function collectTail(): {
   };
 }
 
-/** A log line of less than an error; a line that only points to a manual or repeats the SQL. */
+/** A log line of less than an error; a line that only points to a manual, repeats the SQL, or follows psql's error. */
 const unimportant =
-  /^(?:\s*(?:TRACE|DEBUG|INFO|NOTICE)\b|\(Background on this error at|\[SQL:|\[parameters:)/;
+  /^(?:\s*(?:TRACE|DEBUG|INFO|NOTICE)\b|\(Background on this error at|\[SQL:|\[parameters:|(?:LINE \d+|DETAIL|HINT|CONTEXT|QUERY): )/;
+/** Not what goes on from the line before it: a frame of a stack, the fields of an error, psql's hint. */
+const saysError = /^(?!\s|WARN).*\b(?:\w*(?:error|exception)|fatal|panic|failed)\b/i;
+/** A launcher that only reports that what it has started failed. */
+const ofLauncher =
+  /^npm (?:ERR!|error)|^error Command failed with exit code|^exit status \d|^Tasks: TOP =>/;
 const longest = 500;
 
 /** Null where there is no such line. */
@@ -36,9 +41,13 @@ export function findErrorLine(errors: string): string | null {
     /^\s*Traceback \(most recent call last\):/.test(line),
   );
   const candidates = start === -1 ? [] : lines.slice(start + 1);
+  const said = lines.filter((one) => one.trim() !== "" && !unimportant.test(one));
+  const own = said.filter((one) => !ofLauncher.test(one));
   const line =
     candidates.find((one) => /^\S/.test(one)) ??
-    lines.findLast((one) => one.trim() !== "" && !unimportant.test(one));
+    own.findLast((one) => saysError.test(one)) ??
+    own.at(-1) ??
+    said[0];
   const found = line?.trim() ?? "";
   if (found === "") return null;
   return found.length > longest ? `${found.slice(0, longest)}…` : found;

@@ -28,6 +28,52 @@ test.each([
   ["without colours", "\u001B[31mred\u001B[0m\n", "red"],
   ["of lines that only inform", "INFO  [x] a\n(Background on this error at: x)\n", null],
   ["of nothing", "", null],
+  [
+    "psql's, and not what it adds",
+    'psql:a.sql:1: ERROR:  column "x" does not exist\nLINE 1: select x from error\n               ^\nHINT:  Perhaps\n',
+    'psql:a.sql:1: ERROR:  column "x" does not exist',
+  ],
+  [
+    "psql's, whose hint goes on",
+    "psql: error: connection to server failed: No such file\n\tIs the server running locally?\n",
+    "psql: error: connection to server failed: No such file",
+  ],
+  [
+    "what Node has not caught",
+    `/app/x.js:1
+throw new Error('relation "t" already exists');
+^
+
+Error: relation "t" already exists
+    at Object.<anonymous> (/app/x.js:1:7)
+    at onError (node:internal/main/run_main_module:28:49) {
+  code: '42P07'
+}
+
+Node.js v20.20.2
+`,
+    'Error: relation "t" already exists',
+  ],
+  [
+    "the cause of a stack of Java's",
+    'Exception in thread "main" a.FlywayException: failed\n\tat a.b(C.java:1)\nCaused by: org.postgresql.util.PSQLException: ERROR: no\n\tat d.e(F.java:2)\n\t... 7 more\n',
+    "Caused by: org.postgresql.util.PSQLException: ERROR: no",
+  ],
+  [
+    "Rails', without its task",
+    "rails aborted!\nPG::DuplicateTable: ERROR:  relation exists\n/app/db/migrate/1.rb:3:in 'change'\n\nTasks: TOP => db:migrate\n(See full trace by running task with --trace)\n",
+    "PG::DuplicateTable: ERROR:  relation exists",
+  ],
+  [
+    "what the script said, and not that npm saw it fail",
+    "cannot connect\nnpm error Lifecycle script `migrate` failed with error:\nnpm error code 3\n",
+    "cannot connect",
+  ],
+  [
+    "npm's own",
+    'npm error Missing script: "nope"\nnpm error\nnpm error A complete log of this run can be found in: x\n',
+    'npm error Missing script: "nope"',
+  ],
   ["of a traceback that is cut off", "Traceback (most recent call last):\n  File", "File"],
 ])("%s", (_, text, expected) => {
   expect(findErrorLine(text)).toBe(expected);
