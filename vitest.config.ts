@@ -19,8 +19,8 @@ const patient = { expect: { poll: { timeout: 30_000 } } };
 const processTests = {
   ...patient,
   globalSetup: ["test/process/harness/global-setup.ts"],
-  testTimeout: 60_000,
-  hookTimeout: 60_000,
+  testTimeout: 180_000,
+  hookTimeout: 180_000,
 };
 
 /** The process tests of one build. A file runs on the bundle, unless a line `// @runs-on BUILD, BUILD` names others. */

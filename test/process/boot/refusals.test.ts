@@ -127,7 +127,7 @@ test.each(rows.map((row, index) => ({ ...row, database: `refused_${index}` })))(
 );
 
 async function expectRefusal(url: string, message: string, hint: string) {
-  const run = await runEntrypoint(["--wait-timeout", "4s", "true"], {
+  const run = await runEntrypoint(["--wait-timeout", "10s", "true"], {
     cwd: createProject([{ id: "a1" }]),
     env: { DATABASE_URL: url, HOME: "/no/such/home" },
   });
