@@ -5,7 +5,7 @@ import type { Connection } from "../postgres/connection.ts";
 import type { Context, Words } from "../context.ts";
 import { Failure } from "../failure.ts";
 import { printResult } from "../log/log.ts";
-import { describeCount } from "../log/words.ts";
+import { describeCount, describeWords } from "../log/words.ts";
 import { decide, strictPolicy } from "../migrate/decide.ts";
 import { queryAfresh, runReporting, runStep } from "../migrate/migrate.ts";
 import { runUnderLock } from "../migrate/under-lock.ts";
@@ -79,7 +79,7 @@ function undoOf({ command, undo }: History): UndoCapability {
   const why =
     command.opaque === null
       ? `entrypoint cannot undo a migration of ${command.toolName}`
-      : `the migration command is not understood: ${command.words.join(" ")}`;
+      : `the migration command is not understood: ${describeWords(command.words)}`;
   throw new Failure("bad-settings", `entrypoint downgrade: ${why}`, {
     hint:
       command.cures.undo === undefined
@@ -216,7 +216,7 @@ async function carryOut(
   if (countUndone(on.plan, found.rows) < undone.length) {
     throw new Failure(
       "not-at-head",
-      `${on.words.join(" ")} exited with 0, but the database is not at ${at(to)}: ${progress}`,
+      `${describeWords(on.words)} exited with 0, but the database is not at ${at(to)}: ${progress}`,
       {
         hint: history.command.cures.notAtHead(null),
         details,
@@ -278,7 +278,7 @@ function describeDryRun(
   if (objections.length > 0 && !force) lines.push(`would stop ${message}`, `cure       ${hint}`);
   lines.push(
     `downgrade  would undo ${describeMigrations(history, undone)}`,
-    `           would run ${words.join(" ")} under the migration lock`,
+    `           would run ${describeWords(words)} under the migration lock`,
     `sessions   ${describeClients(clients)}`,
     `then       would be at ${at(to)}`,
   );

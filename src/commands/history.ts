@@ -10,6 +10,7 @@ import { runCommand } from "../process/run-command.ts";
 import type { ListSettings } from "../settings/settings.ts";
 import type { History, ListCapability, Listed } from "../tools/tool.ts";
 import { askOnce, findDatabase, readMigrations } from "./survey.ts";
+import { describeWords } from "../log/words.ts";
 
 const connectTimeoutMs = 2_000;
 
@@ -71,7 +72,7 @@ async function passThrough(
   const cannot = (message: string) => new Failure("cannot-tell", message, { details: { reason } });
   if (list?.own === undefined) throw cannot(`cannot list the migrations: ${reason}`);
   const words = list.own.words(verb, { verbose });
-  const command = words.join(" ");
+  const command = describeWords(words);
   log.info({ event: "asking", command: words, reason }, `Running ${command}: ${reason}`);
   const options = { cwd, timeoutMs: 0, signals, lockLost: null, log };
   const end = await list.own.readOnly(env, (readOnly) =>

@@ -34,6 +34,7 @@ import {
 } from "../settings/settings.ts";
 import { usualVersionTable } from "../tools/recognise.ts";
 import { describePlan, openPatiently, readAndConnect, type Located } from "./survey.ts";
+import { describeWords } from "../log/words.ts";
 
 type StartContext = Context<RunSettings | MigrateSettings>;
 
@@ -372,7 +373,7 @@ function describeSteps(
     .filter(({ when }) => when !== "before-migration" || migrating)
     .map(({ when, words }) => {
       const place = when === "always" ? "first of all" : locked;
-      return `before     would run ${words.join(" ")} ${place}`;
+      return `before     would run ${describeWords(words)} ${place}`;
     });
   return [
     ...before,
@@ -382,12 +383,14 @@ function describeSteps(
         ]
       : []),
     ...(migrating ? [] : ["migrate    would run nothing"]),
-    ...new Set(pending.map((one) => `migrate    would run ${commandFor(one).join(" ")} ${locked}`)),
+    ...new Set(
+      pending.map((one) => `migrate    would run ${describeWords(commandFor(one))} ${locked}`),
+    ),
     ...settings.setup
       .filter(({ when }) => when !== "after-migration" || migrating)
       .map(({ when, words }) => {
         const once = when === "once" ? ", unless it has run in this database" : "";
-        return `setup      would run ${words.join(" ")} ${locked}${once}`;
+        return `setup      would run ${describeWords(words)} ${locked}${once}`;
       }),
   ];
 }

@@ -27,6 +27,7 @@ import type {
 import { describeState } from "../state.ts";
 import { recognise } from "../tools/recognise.ts";
 import type { History } from "../tools/tool.ts";
+import { describeWords } from "../log/words.ts";
 
 type ReadContext = Context<CommonSettings & HistorySettings>;
 
@@ -336,6 +337,6 @@ export function describePlan(
     lines.push(`would stop ${failure.message}`, `cure       ${failure.hint ?? ""}`);
     return lines.join("\n");
   }
-  const end = app === null ? "exit 0" : `become ${app.join(" ")}`;
+  const end = app === null ? "exit 0" : `become ${describeWords(app)}`;
   return [...lines, ...steps, `then       would ${end}`].join("\n");
 }

@@ -1,4 +1,6 @@
-// How counts, durations and percentages are written in log lines, errors and results.
+// How counts, durations, percentages and commands are written in log lines, errors and results.
+
+import { mask } from "./mask.ts";
 
 /** `1,000,000`; rounded. */
 export function formatCount(number: number): string {
@@ -26,4 +28,14 @@ export function describeSeconds(seconds: number): string {
 /** Whole percent, rounded down, and never more than 100: the total may be an estimate that is too low. */
 export function percentOf(part: number, total: number): number {
   return total <= 0 ? 100 : Math.min(Math.floor((100 * part) / total), 100);
+}
+
+/** A command as a shell reads it. What is masked, `***` among it, stays as it is. */
+export function describeWords(words: readonly string[]): string {
+  return words
+    .map(mask)
+    .map((word) =>
+      /[\s'"\\;&|<>()$`#]|^$/.test(word) ? `'${word.replaceAll("'", String.raw`'\''`)}'` : word,
+    )
+    .join(" ");
 }

@@ -5,6 +5,7 @@ import { Failure } from "../failure.ts";
 import type { StartSettings } from "../settings/settings.ts";
 import { stateDetails, type PendingState, type State } from "../state.ts";
 import type { History } from "../tools/tool.ts";
+import { describeWords } from "../log/words.ts";
 
 export type Plan =
   | {
@@ -91,7 +92,7 @@ export function decide(
         true,
         opaque === null
           ? `Cannot tell what is pending, so the migration command runs: ${state.reason}`
-          : `Running ${words.join(" ")} at every boot: ${opaque}; --inspect-as can name the migration tool's own command`,
+          : `Running ${describeWords(words)} at every boot: ${opaque}; --inspect-as can name the migration tool's own command`,
       );
     case "ahead": {
       const unknown = state.unknown.join(", ");

@@ -27,6 +27,7 @@ import { collectTail, findErrorLine } from "./error-line.ts";
 import { inspect } from "./inspect.ts";
 import { commandFor, nameFailure, titled, type Inspected } from "./migrations.ts";
 import type { ReadOnly } from "./read-only.ts";
+import { describeWords } from "../log/words.ts";
 
 /** What one of several attempts is given. */
 interface AttemptLimits {
@@ -137,7 +138,7 @@ export async function migrateAndVerify(
   if (after.state !== "current") {
     const notAtHead = new Failure(
       "not-at-head",
-      `${on.words.join(" ")} exited with 0, but the database at ${describeAddress(on.address)} is not at head: ${progress ?? describeState(after)}${obstacle}`,
+      `${describeWords(on.words)} exited with 0, but the database at ${describeAddress(on.address)} is not at head: ${progress ?? describeState(after)}${obstacle}`,
       {
         hint: creating
           ? describeStamp(on.history, after)
@@ -171,7 +172,7 @@ async function create(
   env: Environment,
   lockLost: AbortSignal,
 ): Promise<void> {
-  const message = `The database is empty, so what --when-empty names runs: ${words.join(" ")}`;
+  const message = `The database is empty, so what --when-empty names runs: ${describeWords(words)}`;
   context.log.info({ event: "migrating", command: words, pending: null }, message);
   await runStep(context, words, env, lockLost, migrationFailed);
 }
@@ -386,7 +387,7 @@ export async function runStep(
   }
   log.info(
     { event: "command-done", command: words, seconds: Number(seconds) },
-    `${words.join(" ")} took ${seconds} s`,
+    `${describeWords(words)} took ${seconds} s`,
   );
 }
 
@@ -408,7 +409,7 @@ export function commandFailure(
   words: Words,
   end: CommandEnd,
 ): Error {
-  const command = words.join(" ");
+  const command = describeWords(words);
   switch (end.kind) {
     case "stopped":
       return signals.stop.reason as Error;

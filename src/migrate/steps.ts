@@ -10,6 +10,7 @@ import { quoteLiteral, quoteName } from "../postgres/names.ts";
 import { runCommand } from "../process/run-command.ts";
 import type { BeforeStep, SetupStep, StartSettings, StepSettings } from "../settings/settings.ts";
 import { commandFailure } from "./migrate.ts";
+import { describeWords } from "../log/words.ts";
 
 const schema = "entrypoint";
 const table = `${schema}.once`;
@@ -87,7 +88,7 @@ async function runStep(
 ): Promise<void> {
   const { settings, log, signals } = context;
   const { env, cwd } = settings;
-  log.info({ event, command: words }, `Running ${words.join(" ")}`);
+  log.info({ event, command: words }, `Running ${describeWords(words)}`);
   const lockLost = lock?.lost ?? null;
   const end = await runCommand(words, { env, cwd, timeoutMs: 0, signals, lockLost, log });
   if (end.kind === "exited" && end.code === 0) return;

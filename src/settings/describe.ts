@@ -12,6 +12,7 @@ import type {
 } from "./settings.ts";
 import { concerns, flagOf, settingTable, type SettingName, type SettingRow } from "./table.ts";
 import { parseSwitch } from "./values.ts";
+import { describeWords } from "../log/words.ts";
 
 /** Every setting in force for what would be started, and where it comes from. */
 export function describeSettings(reader: Reader, common: CommonSettings): ConfigSettings {
@@ -46,7 +47,7 @@ export function describeSettings(reader: Reader, common: CommonSettings): Config
       { name: "role", value: role, source: file?.roleSource ?? "default" },
       starts,
       ...("app" in settings && settings.app !== null
-        ? [{ name: "app", value: settings.app.words.join(" "), source: sourceOfApp(target) }]
+        ? [{ name: "app", value: describeWords(settings.app.words), source: sourceOfApp(target) }]
         : []),
       ...names.map((name) => describeSetting(name, target, settings)),
     ],

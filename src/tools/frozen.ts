@@ -8,6 +8,7 @@ import type { Words } from "../context.ts";
 import type { Environment } from "../runtime/environment.ts";
 import { requireRegularFile } from "../runtime/regular-file.ts";
 import { takeFingerprint, type Covered } from "./fingerprint.ts";
+import { describeWords } from "../log/words.ts";
 
 declare const ENTRYPOINT_VERSION: string;
 
@@ -137,7 +138,7 @@ function findChange(body: Body, place: FrozenPlace, path: string): string | null
     return `it was frozen by entrypoint ${body.entrypoint}, and this is ${now.entrypoint}`;
   }
   if (!isSame(body.words, now.words)) {
-    return `it was frozen for another command, which lists its history with: ${body.words.join(" ")}`;
+    return `it was frozen for another command, which lists its history with: ${describeWords(body.words)}`;
   }
   if (body.cwd !== now.cwd) return `it was frozen in ${body.cwd}`;
   if (!isSame(body.variables, now.variables)) {

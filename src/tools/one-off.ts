@@ -16,6 +16,7 @@ import {
 import type { Program } from "./launchers.ts";
 import { unwrapMore } from "./compared/launchers.ts";
 import { readCommandLine } from "./recognise.ts";
+import { describeWords } from "../log/words.ts";
 
 export interface OneOff {
   /** What it is, for the log. */
@@ -87,7 +88,10 @@ export function recogniseOneOff(words: Words, rules: readonly OneOffRule[]): One
     if (![words, listWords(program)].some((given) => startsWith(given, rule.words))) continue;
     return rule.kind === "boots"
       ? null
-      : { reason: `${rule.words.join(" ")} is a one-off command by the settings`, migrates: false };
+      : {
+          reason: `${describeWords(rule.words)} is a one-off command by the settings`,
+          migrates: false,
+        };
   }
   return program === null ? null : recogniseProgram(program, rules);
 }

@@ -4,6 +4,7 @@
 import { quoteLiteral, quoteRelation } from "../../postgres/names.ts";
 import type { Cures } from "../tool.ts";
 import { wordsFor, type AlembicCommand } from "./command.ts";
+import { describeWords } from "../../log/words.ts";
 
 export const namingCure =
   "if env.py chooses the folders or the version table in code, name them with --versions or --version-table";
@@ -16,12 +17,12 @@ const settingsArguments: Readonly<Record<string, string>> = {
 
 export function createCures(command: AlembicCommand): Cures {
   const spell = (verb: "stamp" | "merge" | "upgrade", words: readonly string[]) =>
-    wordsFor(command, verb, words).join(" ");
+    describeWords(wordsFor(command, verb, words));
   return {
     stamp: (heads) => spell("stamp", heads),
     join(heads) {
-      const merge = spell("merge", ["-m", `"merge ${heads.join(" and ")}"`, ...heads]);
-      return `join them, and commit the new revision: ${merge}; or migrate all of them: --migrate '${spell("upgrade", ["heads"])}'`;
+      const merge = spell("merge", ["-m", `merge ${heads.join(" and ")}`, ...heads]);
+      return `join them, and commit the new revision: ${merge}; or migrate all of them: ${describeWords(["--migrate", spell("upgrade", ["heads"])])}`;
     },
     deleteRow: (table, row) =>
       `delete from ${quoteRelation(table)} where version_num = ${quoteLiteral(row)}`,

@@ -1,10 +1,11 @@
-// Counts, durations and percentages as people read them.
+// Counts, durations, percentages and commands as people read them.
 
 import { expect, test } from "vitest";
 import {
   describeCount,
   describeDuration,
   describeSeconds,
+  describeWords,
   formatCount,
   percentOf,
 } from "../../../src/log/words.ts";
@@ -54,4 +55,13 @@ test.each([
   [0, 0, 100],
 ])("percentOf(%d, %d) is %d", (part, total, percent) => {
   expect(percentOf(part, total)).toBe(percent);
+});
+
+test.each([
+  [["alembic", "-x", "a=b", "upgrade", "head"], "alembic -x a=b upgrade head"],
+  [["sh", "-c", "echo a; exit 3"], "sh -c 'echo a; exit 3'"],
+  [["sh", "-c", "echo 'it is'", ""], String.raw`sh -c 'echo '\''it is'\''' ''`],
+  [["dbmate", "--url", "postgres://u:pw@h/d", "up"], "dbmate --url postgres://u:***@h/d up"],
+])("describeWords(%j) can be pasted", (words, text) => {
+  expect(describeWords(words)).toBe(text);
 });

@@ -125,7 +125,7 @@ test("83: several heads stop the boot, and the cure joins them or takes all", ()
   const { code, message, hint, details } = failureOf(multipleHeads);
   expect(exitCodes[code]).toBe(83);
   expect(message).toContain("2 heads (b2, c3)");
-  expect(hint).toContain('alembic merge -m "merge b2 and c3" b2 c3');
+  expect(hint).toContain("alembic merge -m 'merge b2 and c3' b2 c3");
   expect(hint).toContain("--migrate 'alembic upgrade heads'");
   expect(details).toEqual({ ...multipleHeads });
 });
