@@ -106,7 +106,8 @@ async function chooseSource(
     const present =
       database !== null && (await isAt(context, history, database, from)) ? database : null;
     const withHistory = present === null && from.length > 0;
-    const source = await print(context, history, { from, to, pending: null, withHistory });
+    const live = present !== null;
+    const source = await print(context, history, { from, to, pending: null, withHistory, live });
     // From the beginning it is the history, and not what will run now.
     const pending = from.length === 0 ? null : (source.range ?? source.starts.map(({ id }) => id));
     return { source: { ...source, pending }, history, database: present };
@@ -125,7 +126,7 @@ async function chooseSource(
 }
 
 function pendingRange(from: readonly string[], pending: readonly string[]): SqlRange {
-  return { from, to: null, pending, withHistory: false };
+  return { from, to: null, pending, withHistory: false, live: true };
 }
 
 /** Whether the database is where a range begins: one that has gone further has other tables. */
@@ -137,12 +138,16 @@ async function isAt(
 ): Promise<boolean> {
   const ledger = await readDatabase(context, database, (queried) => history.readLedger(queried));
   if (ledger === null) return false;
-  // Where all that is applied is listed, the newest one says it.
-  const all = history.loadSql !== undefined;
-  const rows = ledger.kind === "known" ? ledger.rows.slice(all ? -1 : 0) : null;
+  const rows =
+    ledger.kind !== "known"
+      ? null
+      : history.newest === undefined
+        ? ledger.rows
+        : history.newest(ledger);
   // An id may be shortened.
-  const named = (row: string) => from.some((id) => row.startsWith(id));
-  if (rows !== null && rows.length === from.length && rows.every(named)) return true;
+  const ids = from.flatMap((each) => each.split(","));
+  const named = (row: string) => ids.some((id) => row.startsWith(id));
+  if (rows !== null && rows.length === ids.length && rows.every(named)) return true;
   const place =
     rows === null ? "nobody knows where" : rows.length === 0 ? "empty" : `at ${rows.join(", ")}`;
   context.log.warn(
@@ -185,11 +190,16 @@ async function findPending(
       });
     },
   );
-  const state = await askOnce(context, connection, (queried) => inspect(history, queried));
+  const { state, rows } = await askOnce(context, connection, async (queried) => {
+    const found = await inspect(history, queried);
+    const asks = found.state === "cannot-tell" && history.ask !== undefined;
+    const ledger = asks ? await history.readLedger(queried) : null;
+    return { state: found, rows: ledger?.kind === "known" ? ledger.rows : null };
+  });
   if (state.state !== "cannot-tell" || history.ask === undefined) return { state, history };
   const { cwd, env } = settings;
   const place = { cwd, env, stop: signals.stop };
-  const asked = await history.ask({ rows: null, userTables: true }, place);
+  const asked = await history.ask({ rows, userTables: true }, place);
   if (asked.kind === "answered") return asked;
   return { state: { state: "cannot-tell", reason: asked.reason }, history };
 }

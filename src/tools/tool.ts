@@ -114,8 +114,10 @@ export interface History {
     connection: Connection,
     olderMs: number | null,
   ) => Promise<readonly Session[]>;
-  /** Of a tool whose migrations are files of SQL; loaded where it is needed. */
+  /** Where the command has none; loaded where it is needed. */
   readonly loadSql?: () => Promise<FileSql>;
+  /** Of a tool whose table lists all that is applied: the newest ones; null in doubt. */
+  readonly newest?: (ledger: KnownLedger) => readonly string[] | null;
   readonly undo?: UndoCapability;
   readonly list?: ListCapability;
 }
@@ -282,6 +284,8 @@ export interface SqlRange {
   readonly pending: readonly string[] | null;
   /** Prints what comes before `from` as well, so that it is known what that has done. */
   readonly withHistory: boolean;
+  /** Whether the tool may read from the project's database: that is where the range begins. */
+  readonly live: boolean;
 }
 
 /** The SQL that a migration would run. */

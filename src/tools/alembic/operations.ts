@@ -4,21 +4,8 @@
 import type { SqlType, RelationName } from "../../postgres/names.ts";
 import { type Change, type Step, type StepStatement } from "../../postgres/steps.ts";
 import type { RenderCapability } from "../tool.ts";
-import { openSource } from "./source.ts";
-
-/** A Python string literal of one line, in double quotes unless single ones need fewer backslashes. */
-function quotePython(text: string): string {
-  const quoted = JSON.stringify(text);
-  if (!text.includes('"') || text.includes("'")) return quoted;
-  return `'${quoted.slice(1, -1).replaceAll('\\"', '"')}'`;
-}
-
-/** Several lines are strings that Python joins: they may be indented. */
-function quoteLines(text: string): string {
-  const lines = text.split(/(?<=\n)/);
-  if (lines.length === 1) return quotePython(text);
-  return `\n${lines.map((line) => `    ${quotePython(line)}`).join("\n")}\n`;
-}
+import { quoteLines, quotePython } from "../python-literals.ts";
+import { openPythonSource } from "../python-source.ts";
 
 /** As SQLAlchemy's text() takes it: `:name` is a parameter there unless a backslash precedes it, which then goes away. */
 function escapeParameters(sql: string): string {
@@ -237,5 +224,5 @@ export const render: RenderCapability = {
   renderStep,
   renderMigration,
   ownTransactions: "transaction_per_migration=True in env.py",
-  openSource,
+  openSource: (path) => openPythonSource(path, /^(?:async )?def upgrade\b/m),
 };

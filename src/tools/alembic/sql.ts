@@ -2,10 +2,11 @@
 // Guarantees: where a revision fails half-way, what Alembic printed before is there, and what is missing is a gap.
 
 import { Failure } from "../../failure.ts";
-import type { Place, PrintedSql, SqlCapability, SqlGap, SqlRange } from "../tool.ts";
+import type { Place, PrintedSql, SqlCapability, SqlRange } from "../tool.ts";
 import { printingCode, readPrinted } from "./asked/printing.ts";
 import { withPython } from "./asked/python.ts";
 import { runForOutput } from "../question.ts";
+import { findUnprinted } from "../unprinted.ts";
 import { wordsFor, type AlembicCommand } from "./command.ts";
 import { render } from "./operations.ts";
 
@@ -57,28 +58,14 @@ async function printSql(
         ? []
         : [{ id: starts.at(-1)?.id ?? null, cause: failure, cure: cureFor(failure), line: null }]),
     ];
-    return { ...printed, gaps: [...gaps, ...findUnprinted(range, starts, gaps)] };
+    const known = new Set(starts.map(({ id }) => id));
+    const unprinted = findUnprinted("Alembic", range, { known, gaps }, usualCure);
+    return { ...printed, gaps: [...gaps, ...unprinted] };
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== "cannot-tell") throw error;
     const gap = { id: null, cause: error.message, cure: error.hint ?? usualCure, line: null };
     return { sql: "", starts: [], origins: [], range: null, gaps: [gap] };
   }
-}
-
-/** Pending, and not printed, whatever the reason. */
-function findUnprinted(
-  { pending }: SqlRange,
-  starts: PrintedSql["starts"],
-  gaps: readonly SqlGap[],
-): SqlGap[] {
-  const printed = new Set(starts.map(({ id }) => id));
-  // One gap says it of all of them.
-  if (gaps.some(({ id }) => id === null)) return [];
-  return (pending ?? []).flatMap((id) =>
-    printed.has(id)
-      ? []
-      : [{ id, cause: "Alembic has not printed it", cure: usualCure, line: null }],
-  );
 }
 
 /** Of a Python that could not be asked: it prints, and nobody knows which line does. */

@@ -10,6 +10,7 @@ import type { VersionTable } from "../../state.ts";
 import { readTable } from "../ledger-table.ts";
 import type {
   Cures,
+  FileSql,
   History,
   HistoryOptions,
   Ledger,
@@ -236,6 +237,7 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
       excepted: ownTables.map((name) => `c.relname = ${quoteLiteral(name)}`).join(" or "),
     });
   const matchRecords = (records: readonly LedgerRecord[]) => match(policies, entries, records);
+  let sql: Promise<FileSql> | null = null;
   return {
     command,
     doubt,
@@ -285,7 +287,18 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
           },
         }
       : {}),
-    ...(row.sql === undefined ? {} : { loadSql: () => loadSql(row, entries, project) }),
+    ...(row.sql === undefined && row.question === undefined
+      ? {}
+      : {
+          // What it has printed, it knows as it renders.
+          loadSql: () => (sql ??= loadSql(row, command.words, entries, project)),
+          newest({ records = [] }) {
+            if (doubt !== null) return null;
+            const { applied, unknown } = matchRecords(records);
+            const counted = policies.unknownRow === "ignored" ? [] : unknown;
+            return [...lastOf(applied).map(({ name }) => name), ...counted];
+          },
+        }),
     ...(row.advisoryLock === undefined
       ? {}
       : {
@@ -344,9 +357,15 @@ async function findOwnLock(
   return findAdvisoryHolders(connection, key, olderMs);
 }
 
-async function loadSql({ sql }: Row, entries: readonly Entry[], project: Project) {
-  if (sql === undefined) throw new Error("the migrations are no files of SQL");
-  return (await import("./sql.ts")).createSql(sql, entries, project);
+async function loadSql(
+  { sql, question }: Row,
+  words: Words,
+  entries: readonly Entry[],
+  project: Project,
+): Promise<FileSql> {
+  if (sql !== undefined) return (await import("./sql.ts")).createSql(sql, entries, project);
+  if (question === undefined) throw new Error("the tool prints no SQL");
+  return question.loadSql(words, project);
 }
 
 async function readRecords(

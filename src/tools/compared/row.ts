@@ -7,7 +7,7 @@ import type { Words } from "../../context.ts";
 import type { Covered } from "../fingerprint.ts";
 import type { Options } from "../launchers.ts";
 import type { Run } from "../question.ts";
-import type { AskedDatabase, ConfiguredUrl } from "../tool.ts";
+import type { AskedDatabase, ConfiguredUrl, FileSql } from "../tool.ts";
 
 /** What is known, or why it is not. */
 export type Found<T> =
@@ -168,6 +168,8 @@ interface Question {
   /** Asks without a database. Throws NoAnswer, and Failure "not-found" or "not-executable". @param words of the migration command. */
   ask(words: Words, project: Project, run: Run): Promise<Answer>;
   askDatabase(words: Words, project: Project, run: Run): Promise<AskedDatabase>;
+  /** Prints the SQL of its migrations; loaded where it is wanted. */
+  loadSql(words: Words, project: Project): Promise<FileSql>;
 }
 
 export interface Row {

@@ -148,7 +148,7 @@ function join(
 }
 
 /** The server runs statements that it is sent together in one transaction. */
-function hasSeveral(parser: SqlParser, sql: string): boolean {
+export function hasSeveral(parser: SqlParser, sql: string): boolean {
   try {
     return parser.parse(sql).length > 1;
   } catch (error) {

@@ -41,6 +41,8 @@ export const django: Row = {
       (await import("./django/ask.ts")).ask(words, project.flags, run),
     askDatabase: async (words, project, run) =>
       (await import("./django/ask.ts")).askDatabase(words, project.flags, run),
+    loadSql: async (words, { flags: given }) =>
+      (await import("./django/sql.ts")).createSql(words, given),
   },
   ledger: { id: "app || '.' || name" },
   order: "text",

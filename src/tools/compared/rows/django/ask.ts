@@ -149,12 +149,16 @@ const connecting = new Set(
   ),
 );
 
-/** Calls a function of the question by `shell -c` in place of `migrate`. */
-async function call<T>(
-  name: "report" | "database",
+/**
+ * Calls a function of the question by `shell -c` in place of `migrate`. Throws NoAnswer, and Failure "not-found" or
+ * "not-executable". @param asking defines it.
+ */
+export async function call<T>(
+  name: "report" | "database" | "print",
   words: Words,
   flags: Project["flags"],
   run: Run,
+  asking: string = question,
 ): Promise<T> {
   const at = words.lastIndexOf("migrate");
   const [program, ...rest] = words.slice(0, Math.max(at, 0));
@@ -176,7 +180,7 @@ async function call<T>(
     "-c",
     `import entrypoint_question; entrypoint_question.answer("${name}")`,
   ];
-  const code = `DATABASE = ${JSON.stringify(flags.get("--database") ?? "default")}\n${question}`;
+  const code = `DATABASE = ${JSON.stringify(flags.get("--database") ?? "default")}\n${asking}`;
   const { answer, failure } = await withPython(run.env, code, async ({ env, folder }) => {
     const { failure: failed } = await runForOutput(shell, { ...run, env });
     const reported = readAnswer(folder);

@@ -1,5 +1,5 @@
-// A revision's file: the line of a statement, by what Alembic has reported of it, and the comments.
-// Guarantees: nothing is searched outside of the lines that print the statement; without them the location is `def upgrade`.
+// A migration's file of Python: the line of a statement, by what the tool has reported of it, and the comments.
+// Guarantees: nothing is searched outside of the lines that print the statement; without them the location is what is run.
 
 import {
   readLines,
@@ -7,14 +7,14 @@ import {
   type SourceFile,
   type SourceLocation,
   type SqlOrigin,
-} from "../source-file.ts";
+} from "./source-file.ts";
 
-/** Null where there is no such file. */
-export function openSource(path: string): SourceFile | null {
+/** Null where there is no such file. @param run begins what is run. */
+export function openPythonSource(path: string, run: RegExp): SourceFile | null {
   const lines = readLines(path);
   if (lines === null) return null;
   const { text } = lines;
-  const offset = /^(?:async )?def upgrade\b/m.exec(text)?.index ?? 0;
+  const offset = run.exec(text)?.index ?? 0;
   const whole: SourceLocation = {
     ...lines.locate(path, lines.lineAt(offset)),
     certain: false,
