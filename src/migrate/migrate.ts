@@ -238,8 +238,8 @@ export async function runReporting(
   run: (env: Environment) => Promise<void>,
 ): Promise<Failure | null> {
   const env = await migrationEnvironment(settings.env, connection);
-  const reporter = reportActivity(log, connection, history);
   const startMs = performance.now();
+  const reporter = reportActivity(log, connection, history, startMs);
   try {
     await run(env);
     return null;
@@ -265,7 +265,8 @@ async function nameOwnLock(
   failure: Failure,
 ): Promise<Failure> {
   // The migration's own session began later.
-  const find = findOwnLock?.(connection.within(usualLimits), performance.now() - startMs);
+  const agoMs = performance.now() - startMs;
+  const find = findOwnLock?.(connection.within(usualLimits), agoMs, false);
   const [holder, ...others] = (await find?.catch(() => [])) ?? [];
   if (holder === undefined) return failure;
   return failure.with({
@@ -481,14 +482,19 @@ interface Reporter {
 }
 
 /** While the migration runs, reports who blocks it and the progress of the index that it builds. */
-function reportActivity(log: Log, connection: Connection, history: History): Reporter {
+function reportActivity(
+  log: Log,
+  connection: Connection,
+  history: History,
+  startMs: number,
+): Reporter {
   let reportedMs = -Infinity;
   let last = "";
   let asking: Promise<void> = Promise.resolve();
   const watched = connection.within(usualLimits);
   const ask = async () => {
     const found = await findActivity(watched, [history.versionTable.name]);
-    const holders = (await history.findOwnLock?.(watched, null)) ?? [];
+    const holders = (await history.findOwnLock?.(watched, performance.now() - startMs, true)) ?? [];
     const pids = holders.map(({ pid }) => pid);
     const others = found.blockers.filter(({ pid }) => !pids.includes(pid));
     const activity = { ...found, blockers: [...holders, ...others] };

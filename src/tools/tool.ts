@@ -107,12 +107,13 @@ export interface History {
   /** Keeps what is applied now, for a tool whose table does not say all of it. */
   readonly remember?: (connection: Connection) => Promise<void>;
   /**
-   * The sessions that hold the advisory lock that the tool itself takes, and are older than `olderMs`; null: only while another
-   * session waits for it.
+   * The sessions that hold the advisory lock that the tool itself takes, and are older than the command, which began `agoMs` ago.
+   * @param runs the command still does: where it waits in the server, a session counts only while another one waits for it.
    */
   readonly findOwnLock?: (
     connection: Connection,
-    olderMs: number | null,
+    agoMs: number,
+    runs: boolean,
   ) => Promise<readonly Session[]>;
   /** Where the command has none; loaded where it is needed. */
   readonly loadSql?: () => Promise<FileSql>;

@@ -302,8 +302,12 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
     ...(row.advisoryLock === undefined
       ? {}
       : {
-          findOwnLock: (connection: Connection, olderMs: number | null) =>
-            findOwnLock(connection, row, { project, table, olderMs }),
+          findOwnLock: (connection: Connection, agoMs: number, runs: boolean) =>
+            findOwnLock(connection, row, {
+              project,
+              table,
+              olderMs: runs && row.polls !== true ? null : agoMs,
+            }),
         }),
     list: createList(doubt, entries, matchRecords),
     ...(row.question === undefined

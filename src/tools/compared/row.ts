@@ -192,6 +192,8 @@ export interface Row {
   readonly lock?: { lockTable(table: VersionTable): VersionTable; readonly held: string };
   /** The key of the advisory lock that the tool takes itself. */
   readonly advisoryLock?: string | ((at: LockPlace) => string);
+  /** It tries that lock again and again: nobody is seen to wait for it. */
+  readonly polls?: true;
   readonly order: Order;
   /** `above-newest`: the table holds the newest one alone. */
   readonly pending: "missing" | "above-newest";

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { runEntrypoint } from "../harness/entrypoint.ts";
+import { runEntrypoint, startEntrypoint } from "../harness/entrypoint.ts";
 import { connectClient, createTestDatabase } from "../harness/postgres.ts";
 
 interface Case {
@@ -466,6 +466,43 @@ test.for(cases)("$name", async ({ command, files, table, env = {}, expected }) =
   expect(stdout, stderr).not.toBe("");
   const status: unknown = JSON.parse(stdout);
   expect(status).toMatchObject(expected);
+});
+
+// The keys are those that Flyway 11.8 took for these tables. It polls for its lock, so that no session is seen to wait.
+test.for([
+  ["", "77433833903597"],
+  [" -schemas=app -table=history", "77432926606014"],
+] as const)("Flyway's own lock is named: migrate%s", async ([options, key]) => {
+  const cwd = mkdtempSync(join(tmpdir(), "entrypoint-by-hand-"));
+  onTestFinished(() => rmSync(cwd, { recursive: true }));
+  mkdirSync(join(cwd, "sql"));
+  writeFileSync(join(cwd, "sql/V1__init.sql"), "select 1;");
+  writeFileSync(
+    join(cwd, "flyway"),
+    "#!/bin/sh\nwhile [ ! -e give-up ]; do sleep 0.1; done\nexit 1\n",
+    { mode: 0o755 },
+  );
+  const url = await createTestDatabase();
+  const holder = await connectClient(url);
+  const { rows } = await holder.query<{ pid: number }>(
+    `select pg_advisory_lock(${key}), pg_backend_pid() as pid`,
+  );
+  const pid = rows[0]?.pid ?? 0;
+  const run = startEntrypoint(["migrate"], {
+    cwd,
+    env: {
+      DATABASE_URL: url,
+      ENTRYPOINT_MIGRATE: `./flyway -locations=filesystem:sql${options} migrate`,
+    },
+  });
+  const { msg } = await run.event("blocked");
+  expect(msg).toMatch(new RegExp(`; pid ${pid} holds Flyway's own advisory lock$`));
+  writeFileSync(join(cwd, "give-up"), "");
+  expect((await run.ended).code, run.stderr()).toBe(1);
+  expect(run.lines().at(-1)).toMatchObject({
+    msg: expect.stringContaining(`own advisory lock is held by pid ${pid} `) as string,
+    hint: expect.stringContaining(`pg_terminate_backend(${pid})`) as string,
+  });
 });
 
 test.for([

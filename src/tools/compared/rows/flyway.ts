@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { crc32 } from "node:zlib";
+import { quoteName } from "../../../postgres/names.ts";
 import { requireRegularFile } from "../../../runtime/regular-file.ts";
 import { flags, values } from "../../launchers.ts";
 import { readFirst } from "../config.ts";
@@ -75,6 +76,9 @@ export const flyway: Row = {
       "(first_value(checksum) over (partition by version, description order by installed_rank desc))::text",
   },
   order: byVersion,
+  advisoryLock: ({ schema, table }) =>
+    String(lockBase + BigInt(hashText([schema, table].map(quoteAlways).join(".")))),
+  polls: true,
   pending: "missing",
   unknownRow: "refused-older",
   older: "runs",
@@ -97,6 +101,23 @@ export const flyway: Row = {
       "look at what the failed migration has left and undo that, then delete its row: flyway repair",
   },
 };
+
+/** Its name, as a number. */
+const lockBase = 0x46_6c_79_77_61_79n;
+
+function quoteAlways(name: string): string {
+  const quoted = quoteName(name);
+  return quoted.startsWith('"') ? quoted : `"${quoted}"`;
+}
+
+/** As Java does. */
+function hashText(text: string): number {
+  let hash = 0;
+  for (let index = 0; index < text.length; index += 1) {
+    hash = (Math.imul(hash, 31) + text.charCodeAt(index)) | 0;
+  }
+  return hash;
+}
 
 /** What the comparison of the folders with the table would miss. */
 function findReason(project: Project, text: string): string | null {
