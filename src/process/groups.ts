@@ -31,9 +31,14 @@ export interface Process {
 export function isGroupAlive(group: number): boolean {
   // kill(2) counts zombies too, and their parent may never reap them.
   if (kill(-group, 0) === "gone") return false;
-  const members = listProcesses().filter((one) => one.group === group);
+  const list = () => listProcesses().filter((one) => one.group === group);
+  const members = list();
   // Without /proc, or where it hides the processes of other users (hidepid), kill(2) alone knows.
-  return members.length === 0 || members.some(({ zombie }) => !zombie);
+  if (members.length === 0) return kill(-group, 0) !== "gone";
+  if (members.some(({ zombie }) => !zombie)) return true;
+  // A listing takes time: who has ended meanwhile may have started another one, which that listing lacks.
+  const ended = new Set(members.map(({ pid }) => pid));
+  return list().some(({ pid, zombie }) => !zombie || !ended.has(pid));
 }
 
 /** Resolves when no member of the group is alive: to true; or to false once `stop` is aborted. */
