@@ -14,13 +14,15 @@ import SummaryReporter from "./test/harness/summary-reporter.ts";
 const { ENTRYPOINT_TEST_PYTHON = ".venv/bin/python" } = process.env;
 
 // A busy machine takes its time; what never comes fails all the same.
-const patient = { expect: { poll: { timeout: 30_000 } } };
+const patient = {
+  testTimeout: 300_000,
+  hookTimeout: 300_000,
+  expect: { poll: { timeout: 60_000 } },
+};
 
 const processTests = {
   ...patient,
   globalSetup: ["test/process/harness/global-setup.ts"],
-  testTimeout: 180_000,
-  hookTimeout: 180_000,
 };
 
 /** The process tests of one build. A file runs on the bundle, unless a line `// @runs-on BUILD, BUILD` names others. */
@@ -49,7 +51,6 @@ export default defineConfig({
           ...patient,
           name: "unit",
           include: ["test/unit/**/*.test.ts"],
-          testTimeout: 60_000,
         },
       },
       {
@@ -74,8 +75,6 @@ export default defineConfig({
           name: "container",
           include: ["test/container/**/*.test.ts"],
           globalSetup: ["test/container/global-setup.ts"],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
           // How long `docker stop` takes is measured, and six replicas fill a small machine.
           fileParallelism: false,
           sequence: { groupOrder: 1 },

@@ -4,11 +4,11 @@
 // reach, with a watchdog that stops it when this process ends without having done so.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, randomBytes, randomInt } from "node:crypto";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { createRequire } from "node:module";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer } from "node:net";
 import * as os from "node:os";
 import * as path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -169,15 +169,21 @@ export async function createDatabase(serverUrl: string, name: string): Promise<s
   return url.href;
 }
 
-/** A port of 127.0.0.1 on which nothing listened a moment ago. */
+/**
+ * A port of 127.0.0.1 on which nothing listens. It is below those that the kernel gives to whoever asks for any, or connects (from
+ * 32768): else one of these could have it before the caller, or where nobody is to listen.
+ */
 export async function findFreePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const port = randomInt(10_000, 32_768);
+    const server = createServer();
+    const listening = once(server, "listening");
+    server.listen(port, "127.0.0.1");
+    if (!(await listening.catch(() => false))) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }
 
 function chooseAccount(): Account {

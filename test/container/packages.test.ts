@@ -31,7 +31,7 @@ describe.skipIf(engine === null)("the blog boots from", () => {
     ];
     execFileSync(process.execPath, words, { stdio: ["ignore", "ignore", "inherit"] });
     files = readdirSync(directory);
-  }, 120_000);
+  });
   afterAll(() => rmSync(directory, { recursive: true }));
 
   /** The Dockerfile of the front page. */
@@ -48,7 +48,7 @@ describe.skipIf(engine === null)("the blog boots from", () => {
       .map((line) => line.replace(/^FROM .*/, `FROM ${baseImages.python}`))
       .map((line) => (knowsLink ? line : line.replace(" --link", "")));
     before = lines.slice(0, lines.indexOf("# new"));
-  }, 120_000);
+  });
 
   test("the wheel", async () => {
     const wheel = find(/\.whl$/);
@@ -119,7 +119,7 @@ describe.skipIf(engine === null)("the blog boots from", () => {
       expect(all.slice(0, layers.length), other).toEqual(layers);
       expect(all, other).not.toEqual(await listLayers(tag));
     }
-  }, 300_000);
+  });
 
   async function build(tag: string, dockerfile: readonly string[]): Promise<void> {
     writeFileSync(join(directory, "Dockerfile"), `${dockerfile.join("\n")}\n`);

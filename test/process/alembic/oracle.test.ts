@@ -379,7 +379,7 @@ describe("histories", () => {
       expect(counts[state] ?? 0, `${state} in ${JSON.stringify(counts)}`).toBeGreaterThan(0);
     }
     console.log(`Alembic ${oracle.version}, seed ${seed}: ${JSON.stringify(counts)}`);
-  }, 300_000);
+  });
 });
 
 const body = "def upgrade(): pass\ndef downgrade(): pass\n";
@@ -779,7 +779,7 @@ describe("ini files", () => {
     );
     await fc.assert(property, { seed, numRuns: runs * 4 });
     expect(compared).toBeGreaterThan(runs / 4);
-  }, 300_000);
+  });
 });
 
 // ---- spellings
@@ -942,7 +942,7 @@ describe("spellings", () => {
     );
     await fc.assert(property, { seed, numRuns: runs * 4 });
     expect(compared).toBeGreaterThan(runs);
-  }, 300_000);
+  });
 
   test.for([
     "revision = 'x'",

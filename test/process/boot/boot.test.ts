@@ -191,7 +191,7 @@ describe("replicas", () => {
     expect(
       runs.filter((run) => run.stderr.includes("Running database migrations...")),
     ).toHaveLength(1);
-  }, 120_000);
+  });
 
   test("a pending CREATE INDEX CONCURRENTLY does not hang behind replicas that wait for the lock", async () => {
     const DATABASE_URL = await createTestDatabase();

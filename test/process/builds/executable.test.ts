@@ -206,7 +206,7 @@ test("another build, by another user in another folder, makes the same bytes, wi
       return `${sum.digest("hex")}  ${name}`;
     });
   expect(sums(checkout)).toEqual(sums(root));
-}, 180_000);
+});
 
 /** What a build reads, in another folder. */
 function copyCheckout(): string {

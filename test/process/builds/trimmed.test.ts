@@ -59,7 +59,7 @@ describe("answers as all of Node does", () => {
     } finally {
       rmSync(directory, { recursive: true });
     }
-  }, 60_000);
+  });
 
   test.for(Object.keys(intlExpressions))("%s", (name) => {
     const [own, nodes] = answers;

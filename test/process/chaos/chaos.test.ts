@@ -43,7 +43,7 @@ afterAll(() => {
 
 const possible = plans.filter((plan) => !plan.firstProcess || firstProcess.missing === null);
 
-test.each(possible)("$name", { timeout: 240_000 }, async (plan) => {
+test.each(possible)("$name", async (plan) => {
   const verdict = await runRound(server, plan);
   verdicts.push(verdict);
   expect(verdict.violations).toEqual([]);

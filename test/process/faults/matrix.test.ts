@@ -111,7 +111,7 @@ async function boot({ message, nth, waiting }: Column, { fault, limits, recovers
 
 const chapter = readDocument("src/migrate/README.md", "When something fails");
 
-test.each(Object.entries(rows))("$0", { timeout: 120_000 }, async (name, row) => {
+test.each(Object.entries(rows))("$0", async (name, row) => {
   const documented = readTable(chapter, "Fault").find(([fault]) => fault === name);
   const codes = await Promise.all(columns.map((column) => boot(column, row)));
   expect(documented, `| ${[name, ...codes].join(" | ")} |`).toEqual([name, ...codes]);

@@ -40,7 +40,7 @@ const endLockSession = async (url: string) => {
 
 test.for([
   ["a signal", ignoresTerm, [], (run: Run) => run.process.kill("SIGTERM"), 143],
-  ["--migrate-timeout", isStopped, ["--migrate-timeout", "5s"], () => undefined, 124],
+  ["--migrate-timeout", isStopped, ["--migrate-timeout", "20s"], () => undefined, 124],
   ["a lost lock", ignoresTerm, [], (_: Run, url: string) => endLockSession(url), 85],
 ] as const)(
   "after %s, a member that outlives its leader is killed before the lock is released",

@@ -69,12 +69,12 @@ describe("a migration that waits in the database", () => {
     const DATABASE_URL = await createTestDatabase();
     const client = await keepBusy(DATABASE_URL);
     const cwd = createProject(alterBusy);
-    const run = await runEntrypoint(["migrate", "--migrate-timeout", "5s"], {
+    const run = await runEntrypoint(["migrate", "--migrate-timeout", "20s"], {
       cwd,
       env: { DATABASE_URL },
     });
     expect(run.code).toBe(124);
-    expect(run.lines.at(-1)?.msg).toMatch(/longer than 5 s; at the last check, it is blocked by/);
+    expect(run.lines.at(-1)?.msg).toMatch(/longer than 20 s; at the last check, it is blocked by/);
     await client.query("commit");
   });
 });

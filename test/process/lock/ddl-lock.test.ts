@@ -187,10 +187,10 @@ test("124: --migrate-timeout counts for all tries, and says what they have waite
   const DATABASE_URL = await createTestDatabase();
   await holdBusy(DATABASE_URL);
   const cwd = createProject([alterBusy]);
-  const args = [...option, "--migrate-timeout", "7s", "migrate"];
+  const args = [...option, "--migrate-timeout", "20s", "migrate"];
   const { code, lines } = await runEntrypoint(args, { cwd, env: { DATABASE_URL } });
   expect(code).toBe(124);
-  expect(lines.at(-1)?.msg).toMatch(/took longer than 7 s: .*blocked by pid \d+ \(nightly report/);
+  expect(lines.at(-1)?.msg).toMatch(/took longer than 20 s: .*blocked by pid \d+ \(nightly report/);
 });
 
 test("a failure that is no lock time-out is not tried again, whatever was caught before it", async () => {

@@ -33,7 +33,7 @@ async function startSmallServer(connections: number): Promise<string> {
   return url.href;
 }
 
-test("48 replicas on a server with 12 connections", { timeout: 300_000 }, async () => {
+test("48 replicas on a server with 12 connections", async () => {
   const replicas = 48;
   const DATABASE_URL = await startSmallServer(12 - reserved);
   const cwd = createProject([{ id: "a1", upgrade: "time.sleep(5)" }, { id: "b2" }]);
@@ -48,23 +48,19 @@ test("48 replicas on a server with 12 connections", { timeout: 300_000 }, async 
   expect(events.filter((event) => event === "migrated")).toHaveLength(1);
 });
 
-test(
-  "a migration is not started while it would get no connection",
-  { timeout: 120_000 },
-  async () => {
-    const DATABASE_URL = await startSmallServer(4);
-    // One is left, which the lock takes.
-    const others = await Promise.all([1, 2, 3].map(async () => connectClient(DATABASE_URL)));
-    const cwd = createProject([{ id: "a1" }]);
-    const run = startEntrypoint(app, { cwd, env: { DATABASE_URL } });
-    expect((await run.event("waiting"))["reason"]).toContain("53300");
-    expect(run.lines().map(({ event }) => event)).not.toContain("migrating");
-    await Promise.all(others.map(async (client) => client.end()));
-    expect((await run.ended).code, run.stderr()).toBe(0);
-    expect(run.stdout()).toContain("the app was started");
-    expect(run.lines().filter(({ event }) => event === "migrating")).toHaveLength(1);
-  },
-);
+test("a migration is not started while it would get no connection", async () => {
+  const DATABASE_URL = await startSmallServer(4);
+  // One is left, which the lock takes.
+  const others = await Promise.all([1, 2, 3].map(async () => connectClient(DATABASE_URL)));
+  const cwd = createProject([{ id: "a1" }]);
+  const run = startEntrypoint(app, { cwd, env: { DATABASE_URL } });
+  expect((await run.event("waiting"))["reason"]).toContain("53300");
+  expect(run.lines().map(({ event }) => event)).not.toContain("migrating");
+  await Promise.all(others.map(async (client) => client.end()));
+  expect((await run.ended).code, run.stderr()).toBe(0);
+  expect(run.stdout()).toContain("the app was started");
+  expect(run.lines().filter(({ event }) => event === "migrating")).toHaveLength(1);
+});
 
 /** An env.py that waits, before it connects, until the test has written a file. */
 const waiting = `import os, time
@@ -83,7 +79,6 @@ with engine.connect() as connection:
 
 test.each(["role ROLE connection limit", "database DATABASE with connection limit"])(
   "a migration that gets no connection is run again: %s",
-  { timeout: 120_000 },
   async (limit) => {
     const url = new URL(await createTestDatabase());
     const database = url.pathname.slice(1);

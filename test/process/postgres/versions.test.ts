@@ -14,7 +14,7 @@ const directories = Object.keys(manifest.optionalDependencies).filter((name) =>
   new RegExp(`^postgres-\\d+-${process.arch}$`).test(name),
 );
 
-test.each(directories)("%s", { timeout: 120_000 }, async (directory) => {
+test.each(directories)("%s", async (directory) => {
   const binaries = join(import.meta.dirname, `../lint/oracles/node_modules/${directory}/native`);
   if (!existsSync(binaries)) throw new Error(`${binaries} is missing: scripts/setup --tests`);
   const server = await startPostgres({ binaries });

@@ -41,7 +41,7 @@ beforeAll(() => {
   const { stderr, status } = spawnSync(process.execPath, words, { encoding: "utf8" });
   // Nothing is left out of it.
   expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
-}, 120_000);
+});
 afterAll(() => rmSync(directory, { recursive: true }));
 
 test("has the files that scripts/release/README.md lists, and their sums", () => {

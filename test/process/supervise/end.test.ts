@@ -39,7 +39,7 @@ describe.each(places)("as $name", (place) => {
   const start = (options: readonly string[], app: readonly string[]) =>
     startSupervised(options, app, { place });
 
-  testHere("says 128+n for a death by any signal", { timeout: 120_000 }, async () => {
+  testHere("says 128+n for a death by any signal", async () => {
     // What ignores or stops is no death. FPE is ignored by perl itself.
     const deadly = Array.from({ length: 64 }, (_, index) => index + 1).filter(
       (number) => ![17, 18, 19, 20, 21, 22, 23, 28].includes(number),
@@ -219,7 +219,7 @@ describe.each(places)("as $name", (place) => {
       started.kill("SIGTERM");
       return false;
     };
-    await expect.poll(again, { timeout: 30_000, interval: 100 }).toBe(true);
+    await expect.poll(again, { interval: 100 }).toBe(true);
     started.process.stdin?.end();
     expect(await started.ended).toBe(5);
     expect(started.events()).toEqual([]);
@@ -312,7 +312,7 @@ async function requestAgain(started: Started, event: string): Promise<void> {
     started.kill("SIGTERM");
     return false;
   };
-  await expect.poll(again, { timeout: 30_000, interval: 100 }).toBe(true);
+  await expect.poll(again, { interval: 100 }).toBe(true);
 }
 
 /** Says `enough` at a TERM that comes two seconds after the first one. */

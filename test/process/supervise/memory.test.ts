@@ -86,7 +86,7 @@ async function findLoaded(
       return null; // Not whole yet.
     }
   };
-  await expect.poll(read, { timeout: 30_000, interval: 200 }).not.toBeNull();
+  await expect.poll(read, { interval: 200 }).not.toBeNull();
   const strings = new Set(read()?.strings);
   return ["_handleReadyForQuery", "forceKillAfterDelay", "pino.setLevel"].filter((name) =>
     strings.has(name),

@@ -59,7 +59,7 @@ for (const tool of realTools) {
   const names = (...numbers: readonly number[]) => numbers.map((number) => tool.nameOf(number));
 
   const journey = `${tool.name}: from an empty database to a newer one than the image`;
-  testTool(journey, { timeout: 120_000 }, async () => {
+  testTool(journey, async () => {
     const url = await createTestDatabase();
     const empty = writeProject(tool, []);
     const first = writeProject(tool, migrationsOf(1, 2));

@@ -35,7 +35,6 @@ function compareWith({ entries }: Case, rows: readonly string[]) {
 for (const django of djangos) {
   test.skipIf(isMissing(django))(
     `Django ${django.version} would run nothing where entrypoint says current, and what is pending elsewhere`,
-    { timeout: 120_000 },
     async () => {
       const folder = mkdtempSync(join(tmpdir(), "entrypoint-django-plans-"));
       onTestFinished(() => rmSync(folder, { recursive: true }));

@@ -47,7 +47,6 @@ const failing = migration(
 for (const django of djangos) {
   test.skipIf(isMissing(django))(
     `Django ${django.version}: frozen without a database, eight replicas migrate an empty one once, and then it is not started`,
-    { timeout: 120_000 },
     async () => {
       const project = createProject(django);
       expect(await freeze(project)).toMatch(

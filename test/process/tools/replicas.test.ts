@@ -21,7 +21,6 @@ const find = (name: string) => {
 for (const tool of ["drizzle", "knex", "dbmate"].map(find)) {
   test.skipIf(tool.missing !== null)(
     `${tool.name}: of eight replicas on an empty database one migrates, and eight serve`,
-    { timeout: 120_000 },
     async () => {
       const url = await createTestDatabase();
       const cwd = writeProject(tool, migrationsOf(1, 2, 3));

@@ -7,7 +7,7 @@ import { begin, explore, protocol, type Rules } from "./harness/protocol.ts";
 test.each([
   { replicas: 2, faults: 3 },
   { replicas: 3, faults: 2 },
-])("$replicas replicas, $faults faults: no breach", { timeout: 60_000 }, ({ replicas, faults }) => {
+])("$replicas replicas, $faults faults: no breach", ({ replicas, faults }) => {
   const { states, breach } = explore(begin(replicas, faults), protocol);
   expect(breach).toBeNull();
   expect(states).toBeGreaterThan(5_000);
@@ -28,7 +28,7 @@ const needed: Readonly<Record<keyof Rules, string>> = {
   durable: "an application below head",
 };
 
-test.each(Object.entries(needed))("without $0: $1", { timeout: 60_000 }, (rule, what) => {
+test.each(Object.entries(needed))("without $0: $1", (rule, what) => {
   const { breach } = explore(begin(2, 2), { ...protocol, [rule]: false });
   expect(breach?.what ?? "no breach", breach?.trace.join("\n")).toBe(what);
 });

@@ -36,14 +36,6 @@ export async function startServer(
   return { server, port: (server.address() as AddressInfo).port };
 }
 
-/** A port on which nobody listens. */
-export async function findClosedPort(): Promise<number> {
-  const { server, port } = await startServer(() => undefined);
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 /** PostgreSQL's ErrorResponse, after which it hangs up. */
 export function refuse(socket: Socket, sqlState: string, text: string): void {
   socket.end(message("E", Buffer.from(`SFATAL\0VFATAL\0C${sqlState}\0M${text}\0\0`)));

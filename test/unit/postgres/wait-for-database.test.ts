@@ -2,19 +2,13 @@
 // take. The servers are real listeners on the loopback; none of them is a PostgreSQL.
 
 import { expect, test } from "vitest";
+import { findFreePort } from "../../../scripts/postgres.ts";
 import type { DatabaseAddress } from "../../../src/postgres/url.ts";
 import { connectAtOnce, waitForDatabase } from "../../../src/postgres/wait-for-database.ts";
 import { exitCodes, Failure, Stopped } from "../../../src/failure.ts";
 import type { Log } from "../../../src/context.ts";
 import { createLog } from "../../../src/log/log.ts";
-import {
-  addressOf,
-  authentication,
-  findClosedPort,
-  readyForQuery,
-  refuse,
-  startServer,
-} from "./harness.ts";
+import { addressOf, authentication, readyForQuery, refuse, startServer } from "./harness.ts";
 
 const log = createLog("json", "silent");
 
@@ -46,21 +40,22 @@ test.each(["prefer", "disable", "require", "allow"])(
   "the last try is cut at the wait's limit, with sslmode %s",
   async (mode) => {
     const { port } = await startServer(() => undefined);
+    const query = `sslmode=${mode}&connect_timeout=60`;
     const start = performance.now();
     const failure = await failureOf(
-      waitForDatabase(addressOf(`postgresql://127.0.0.1:${port}/blog?sslmode=${mode}`), {
+      waitForDatabase(addressOf(`postgresql://127.0.0.1:${port}/blog?${query}`), {
         timeoutMs: 200,
         stop: new AbortController().signal,
         log,
       }),
     );
     expect(failure.code).toBe("database-unavailable");
-    expect(performance.now() - start).toBeLessThan(4_000);
+    expect(performance.now() - start).toBeLessThan(30_000);
   },
 );
 
 test("69: a port that stays closed fails at the limit, with the host, the reason and the limit", async () => {
-  const port = await findClosedPort();
+  const port = await findFreePort();
   const failure = await failureOf(
     waitForDatabase(addressOf(`postgresql://blog:s3cret@127.0.0.1:${port}/blog`), {
       timeoutMs: 300,
@@ -126,7 +121,7 @@ test("69: what a pooler refuses ends the wait in seconds, with its cure, and not
   expect(failure.message).toContain("the server refuses: unsupported startup parameter: options");
   expect(failure.hint).toContain("the pooler in between does not take PGOPTIONS");
   expect(performance.now() - start).toBeLessThan(20_000);
-}, 30_000);
+});
 
 test("69: wrong credentials are said to be refused, with their own cure", async () => {
   const { port } = await startServer((socket) =>
@@ -146,7 +141,7 @@ test("69: wrong credentials are said to be refused, with their own cure", async 
 });
 
 test("64: a TLS file that cannot be read is a bad setting, and is not waited for", async () => {
-  const port = await findClosedPort();
+  const port = await findFreePort();
   const url = `postgresql://127.0.0.1:${port}/blog?sslmode=verify-full&sslrootcert=/no/such/ca.pem`;
   const failure = await failureOf(
     waitForDatabase(addressOf(url), {
@@ -204,13 +199,17 @@ test("a wait is reported at once, and again when the reason changes, with how lo
       reason: `${reason} (SQLSTATE 57P03)`,
       waitedMs: expect.any(Number),
       timeoutMs: 60_000,
-      msg: `Waiting for the database at ${database} (0 s of 60 s): ${reason} (SQLSTATE 57P03)`,
+      msg: expect.stringMatching(
+        new RegExp(
+          `^Waiting for the database at ${database} \\(\\d+ s of 60 s\\): ${reason} \\(SQLSTATE 57P03\\)$`,
+        ),
+      ),
     })),
   );
 });
 
 test("a single try reports nothing but its end", async () => {
-  const port = await findClosedPort();
+  const port = await findFreePort();
   const { lines, log: recorded } = recordLines();
   const options = { timeoutMs: 0, stop: new AbortController().signal, log: recorded };
   const url = `postgresql://127.0.0.1:${port}/blog`;
@@ -221,13 +220,14 @@ test("a single try reports nothing but its end", async () => {
 test("connect_timeout limits a try, and not entrypoint's own limit", async () => {
   const stop = new AbortController();
   const { port } = await startServer(() => undefined);
-  const url = `postgresql://127.0.0.1:${port}/blog?sslmode=disable&connect_timeout=2`;
+  const url = `postgresql://127.0.0.1:${port}/blog?sslmode=disable&connect_timeout=6`;
   const startMs = performance.now();
   const { log: recorded } = recordLines(() => stop.abort(new Stopped("SIGTERM")));
   const options = { timeoutMs: 60_000, stop: stop.signal, log: recorded };
   await expect(waitForDatabase(addressOf(url), options)).rejects.toEqual(new Stopped("SIGTERM"));
-  expect(performance.now() - startMs).toBeGreaterThan(1_900);
-  expect(performance.now() - startMs).toBeLessThan(4_000);
+  // Without it, it is 5 s.
+  expect(performance.now() - startMs).toBeGreaterThan(5_900);
+  expect(performance.now() - startMs).toBeLessThan(30_000);
 });
 
 /** A server that lets in whoever connects once `open` is called; `closed` resolves when he has gone. */

@@ -164,7 +164,7 @@ test.for<[string, string, string]>([
   expect(read()).toContain(join(root, "versions/x.py"));
 });
 
-test("thousands of files are read in good time", { timeout: 60_000 }, () => {
+test("thousands of files are read in good time", () => {
   for (let index = 0; index < 2000; index += 1) {
     const down = index === 0 ? "None" : `'r${index - 1}'`;
     write(
