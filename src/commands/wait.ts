@@ -122,8 +122,11 @@ async function watch(
     await connection?.close();
   };
   const connect = async () => {
+    const isFirst = pending === null && broken === null;
     const leastMs = pending === null ? 0 : lastLookMs;
-    const opened = await openConnection(context, address, Math.max(clock.remainingMs(), leastMs));
+    // The first one begins the wait: its failure names the limit that was set, and not what the clock has left of it.
+    const limitMs = isFirst ? waitTimeoutMs : Math.max(clock.remainingMs(), leastMs);
+    const opened = await openConnection(context, address, limitMs);
     return opened.within({ limitMs: () => patienceMs(settings, clock) });
   };
   const findHolder = (by: Connection) => findHolderActivity(by, versionTablesOf(migrations));
