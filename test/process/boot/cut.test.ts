@@ -42,7 +42,7 @@ test.each(commands)("$name waits for a server that restarts", async ({ words }) 
 });
 
 test.each(commands)("69: $name, a server that stays away", async ({ words }) => {
-  const { run } = await start(words, "1s", "down");
+  const { run } = await start(words, "5s", "down");
   expect((await run.ended).code, run.stderr()).toBe(69);
   expect(run.lines().at(-1)?.msg).toContain("cannot connect to");
 });
