@@ -109,7 +109,7 @@ describe("--when-empty", () => {
     const { cwd, env } = await prepare("sh -c 'exit 7'");
     const run = await runEntrypoint(["echo", "app"], { cwd, env });
     expect(run).toMatchObject({ code: 1, stdout: "" });
-    expect(run.lines.at(-1)?.msg).toContain("exit 7 exited with code 7");
+    expect(run.lines.at(-1)?.msg).toContain("exit 7' exited with code 7");
   });
 
   test("a migration command that cannot be read has an empty database too", async () => {
