@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { pythonTree } from "../../python-tree.ts";
 import type { SqlOrigin } from "../../source-file.ts";
 import type { PrintedSql, SqlGap } from "../../tool.ts";
 
@@ -49,27 +50,14 @@ export function printingCode(range: { readonly from: string; readonly to: string
   return `RANGE = ${range === null ? "None" : JSON.stringify([range.from, range.to])}\n${code}`;
 }
 
-const code = `
-import ast
-
+const code = `${pythonTree}
 printed = open(os.path.join(HERE, "printed.jsonl"), "a", encoding="utf-8", buffering=1)
 # The file of the revision that is run; where an operation was written that is printed later.
 running, recorded = None, None
-trees = {}
 
 
 def write(**entry):
     printed.write(json.dumps(entry) + "\\n")
-
-
-def read_tree(path):
-    if path not in trees:
-        try:
-            with open(path, "rb") as file:
-                trees[path] = list(ast.walk(ast.parse(file.read())))
-        except (OSError, SyntaxError, ValueError):
-            trees[path] = []
-    return trees[path]
 
 
 def find_frame(frame):
@@ -100,16 +88,12 @@ def find_place():
     if len(found) == 0:
         return None
     first, last = min(one[0] for one in found), max(one[1] for one in found)
-    line, column, end_line, end_column = at, None, at, None
-    if hasattr(frame.f_code, "co_positions"):
-        positions = list(frame.f_code.co_positions())[frame.f_lasti // 2]
-        if None not in positions:
-            line, end_line, column, end_column = positions
+    line, end_line, column, end_column = read_positions(frame)
     return {
         "first": first,
         "last": last,
         "line": line,
-        "endLine": end_line,
+        "endLine": line if end_line is None else end_line,
         # In bytes of UTF-8; from 0.
         "column": column,
         "endColumn": end_column,

@@ -2,7 +2,9 @@
 // with the lines of the files that print it. Guarantees: no Python of a migration runs; what reads from the database does so in
 // transactions that cannot write, and only where that database is the one that will be migrated.
 
-export const printing = `
+import { pythonTree } from "../../../python-tree.ts";
+
+export const printing = `${pythonTree}
 import itertools
 
 
@@ -25,26 +27,11 @@ def note_operations(module):
 def list_frames(frame):
     """Who makes an operation, from the inside out, up to the import of its file."""
     while frame is not None and "importlib" not in frame.f_code.co_filename:
-        positions = (frame.f_lineno, None, None, None)
-        if hasattr(frame.f_code, "co_positions"):
-            found = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
-            positions = positions if None in found else found
-        yield frame.f_code.co_filename, positions
+        yield frame.f_code.co_filename, read_positions(frame)
         frame = frame.f_back
 
 
 after("django.db.migrations.operations.base", note_operations)
-trees = {}
-
-
-def read_tree(path):
-    if path not in trees:
-        try:
-            with open(path, "rb") as file:
-                trees[path] = list(ast.walk(ast.parse(file.read())))
-        except (OSError, SyntaxError, ValueError):
-            trees[path] = []
-    return trees[path]
 
 
 def is_within(node, line, end_line):
