@@ -138,12 +138,8 @@ async function isAt(
 ): Promise<boolean> {
   const ledger = await readDatabase(context, database, (queried) => history.readLedger(queried));
   if (ledger === null) return false;
-  const rows =
-    ledger.kind !== "known"
-      ? null
-      : history.newest === undefined
-        ? ledger.rows
-        : history.newest(ledger);
+  const newest = history.newest ?? ((known: { readonly rows: readonly string[] }) => known.rows);
+  const rows = ledger.kind === "known" ? newest(ledger) : null;
   // An id may be shortened.
   const ids = from.flatMap((each) => each.split(","));
   const named = (row: string) => ids.some((id) => row.startsWith(id));
