@@ -81,3 +81,16 @@ export class Stopped extends Error {
     this.exitCode = 128 + constants.signals[signal];
   }
 }
+
+/** The tool could not be asked, or has not answered. */
+export class NoAnswer extends Error {
+  readonly cure: string;
+
+  constructor(
+    message: string,
+    cure = "see that the application is installed and has the variables that it reads at import",
+  ) {
+    super(message);
+    this.cure = cure;
+  }
+}

@@ -128,10 +128,35 @@ async function buildBundle(
   const plugins = [lazy.plugin, ...settings.plugins];
   const { metafile } = await build({ ...settings, plugins, metafile: true });
   standIns.check();
+  refuseTwice([metafile, ...lazy.metafiles]);
   const file = `${own.outfile}.map`;
   const map = JSON.parse(readFileSync(file, "utf8")) as object;
   writeFileSync(file, JSON.stringify({ ...map, lazy: sorted(lazy.maps) }));
   return { metafiles: [metafile, ...lazy.metafiles], files: sorted(lazy.files) };
+}
+
+function inputsOf(all: readonly Metafile[]) {
+  return (
+    all
+      .flatMap(({ outputs }) => Object.values(outputs))
+      .flatMap((output) => Object.entries(output.inputs))
+      // The text of a lazy module, which has a metafile of its own.
+      .filter(([path]) => !path.startsWith("lazy:"))
+  );
+}
+
+/** Throws where an error of ours is in two texts: one of the one is no instance of the other. */
+function refuseTwice(all: readonly Metafile[]): void {
+  const paths = inputsOf(all).map(([path]) => path);
+  const twice = new Set(paths.filter((path, index) => paths.indexOf(path) !== index));
+  for (const path of twice) {
+    if (
+      !path.startsWith("src/") ||
+      !/^(?:export )?class \w+ extends \w+ \{/m.test(readFileSync(join(root, path), "utf8"))
+    )
+      continue;
+    throw new Error(`the error in ${path} would exist twice: import it where every start does`);
+  }
 }
 
 /** By name: lazy modules are met in the order in which callbacks end. */
@@ -158,11 +183,7 @@ console.log(`${dist}/entrypoint.js: ${Math.round(size("entrypoint.js") / 1000)} 
 console.log(`${dist}/entrypoint: ${Math.round(size("entrypoint") / 1e6)} MB`);
 
 const shares = new Map<string, number>();
-const inputs = metafiles
-  .flatMap(({ outputs }) => Object.values(outputs))
-  .flatMap((output) => Object.entries(output.inputs))
-  // The text of a lazy module, which has a metafile of its own.
-  .filter(([path]) => !path.startsWith("lazy:"));
+const inputs = inputsOf(metafiles);
 for (const [path, { bytesInOutput }] of inputs) {
   const name = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? "src";
   shares.set(name, (shares.get(name) ?? 0) + bytesInOutput);

@@ -5,7 +5,8 @@
 import type { Node, SelectStmt, UpdateStmt } from "libpg-query";
 import { Failure } from "../failure.ts";
 import type { RelationName } from "../postgres/names.ts";
-import { loadSqlParser, SqlSyntaxError, type SqlParser } from "../postgres/parser.ts";
+import { SqlSyntaxError } from "../postgres/errors.ts";
+import { loadSqlParser, type SqlParser } from "../postgres/parser.ts";
 
 export interface Expressions {
   readonly table: RelationName;

@@ -125,8 +125,7 @@ async function locate(
   connection: Connection,
 ): Promise<Position> {
   const ledger = await history.readLedger(connection);
-  const rows = ledger.kind === "known" ? ledger.rows : null;
-  if (history.doubt === null && rows !== null) return { history, rows };
+  if (history.doubt === null && ledger.kind === "known") return { history, rows: ledger.rows };
   const reason = history.doubt ?? (ledger.kind === "cannot-tell" ? ledger.reason : "");
   const cannotTell = (also: string, hint: string) =>
     new Failure("cannot-tell", `cannot tell what a downgrade would undo: ${reason}${also}`, {
@@ -136,7 +135,8 @@ async function locate(
   if (history.ask === undefined) throw cannotTell("", command.cures.cannotTell);
   log.info({ event: "asking", reason }, `Querying ${command.toolName}: ${reason}`);
   const { cwd, env } = settings;
-  const asked = await history.ask({ rows, userTables: false }, { cwd, env, stop: signals.stop });
+  const known = { ledger: ledger.kind === "known" ? ledger : null, userTables: false };
+  const asked = await history.ask(known, { cwd, env, stop: signals.stop });
   if (asked.kind === "no-answer") throw cannotTell(`; ${asked.reason}`, asked.cure);
   return { history: asked.history, rows: asked.state.current };
 }

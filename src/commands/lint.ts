@@ -186,16 +186,16 @@ async function findPending(
       });
     },
   );
-  const { state, rows } = await askOnce(context, connection, async (queried) => {
+  const { state, known } = await askOnce(context, connection, async (queried) => {
     const found = await inspect(history, queried);
     const asks = found.state === "cannot-tell" && history.ask !== undefined;
     const ledger = asks ? await history.readLedger(queried) : null;
-    return { state: found, rows: ledger?.kind === "known" ? ledger.rows : null };
+    return { state: found, known: ledger?.kind === "known" ? ledger : null };
   });
   if (state.state !== "cannot-tell" || history.ask === undefined) return { state, history };
   const { cwd, env } = settings;
   const place = { cwd, env, stop: signals.stop };
-  const asked = await history.ask({ rows, userTables: true }, place);
+  const asked = await history.ask({ ledger: known, userTables: true }, place);
   if (asked.kind === "answered") return asked;
   return { state: { state: "cannot-tell", reason: asked.reason }, history };
 }

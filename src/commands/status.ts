@@ -154,7 +154,7 @@ async function findStanding(
   }
   log.info({ event: "asking", reason }, `Querying ${command.toolName}: ${reason}`);
   const known = {
-    rows: seen?.ledger?.kind === "known" ? seen.ledger.rows : null,
+    ledger: seen?.ledger?.kind === "known" ? seen.ledger : null,
     userTables: seen?.userTables ?? false,
   };
   const { cwd, env } = settings;

@@ -1,7 +1,8 @@
 // The lint of one script: what the rules find, where it is written, what is allowed and why, and what is not known.
 
 import { quote } from "shlex";
-import { SqlSyntaxError, type SqlParser, type SqlToken } from "../postgres/parser.ts";
+import { SqlSyntaxError } from "../postgres/errors.ts";
+import type { SqlParser, SqlToken } from "../postgres/parser.ts";
 import { formatStep, type Step } from "../postgres/steps.ts";
 import {
   TextLines,

@@ -3,7 +3,8 @@
 // Guarantees: what cannot be parsed is reported, and what comes before and after it is still read.
 
 import type { Node } from "libpg-query";
-import { SqlSyntaxError, type SqlParser, type SqlToken } from "../postgres/parser.ts";
+import { SqlSyntaxError } from "../postgres/errors.ts";
+import type { SqlParser, SqlToken } from "../postgres/parser.ts";
 import { quoteLiteral, quoteName } from "../postgres/names.ts";
 import { wordsOf } from "../postgres/tree.ts";
 import type { PrintedSql } from "../tools/tool.ts";

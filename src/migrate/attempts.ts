@@ -13,7 +13,7 @@ import type { Environment } from "../runtime/environment.ts";
 import { Failure, type FailureCode } from "../failure.ts";
 import type { CommandEnd } from "../process/run-command.ts";
 import type { History } from "../tools/tool.ts";
-import { collectTail } from "./error-line.ts";
+import { collectTail } from "../process/error-line.ts";
 import { inspect } from "./inspect.ts";
 import { endedByLockTimeout, lockTimeoutOf, pauseAfter } from "./retry-policy.ts";
 import type { Context } from "../context.ts";

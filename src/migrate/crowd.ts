@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Context, Log } from "../context.ts";
 import { Failure } from "../failure.ts";
 import { jitter, unlessAborted } from "../patience.ts";
-import { collectTail } from "./error-line.ts";
+import { collectTail } from "../process/error-line.ts";
 import { pauseAfter } from "./retry-policy.ts";
 
 /** What a driver, or the server in English, says where there is no connection left, or none yet. */

@@ -23,7 +23,7 @@ import { describeProgress, describeState, stateDetails, type State } from "../st
 import type { History } from "../tools/tool.ts";
 import { runUntilConnected } from "./crowd.ts";
 import { migrateInAttempts } from "./attempts.ts";
-import { collectTail, findErrorLine } from "./error-line.ts";
+import { collectTail, findErrorLine } from "../process/error-line.ts";
 import { inspect } from "./inspect.ts";
 import { commandFor, nameFailure, titled, type Inspected } from "./migrations.ts";
 import type { ReadOnly } from "./read-only.ts";

@@ -150,3 +150,13 @@ export function explainDatabaseError(error: unknown): unknown {
     hint: "the role must be able to read the catalog",
   });
 }
+
+/** The parser's error for a text, and its index there. */
+export class SqlSyntaxError extends Error {
+  override readonly name = "SqlSyntaxError";
+  readonly index: number;
+  constructor(message: string, index: number) {
+    super(message);
+    this.index = index;
+  }
+}

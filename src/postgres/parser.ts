@@ -1,6 +1,7 @@
 // PostgreSQL's own parser, version 18, as WebAssembly. It takes some 30 ms to start, so only the commands that read SQL
 // load it. It counts bytes or characters; here positions are indices of the string that was given.
 
+import { SqlSyntaxError } from "./errors.ts";
 import type { Node } from "libpg-query";
 
 /** One statement of a script. */
@@ -21,16 +22,6 @@ export interface SqlToken {
   /** As written. */
   readonly text: string;
   readonly comment: boolean;
-}
-
-/** The parser's error for a text, and its index there. */
-export class SqlSyntaxError extends Error {
-  override readonly name = "SqlSyntaxError";
-  readonly index: number;
-  constructor(message: string, index: number) {
-    super(message);
-    this.index = index;
-  }
 }
 
 export interface SqlParser {

@@ -13,11 +13,13 @@ import {
   readlinkSync,
   readSync,
   realpathSync,
+  statSync,
 } from "node:fs";
 
-/** A file, a folder of revisions, or a folder of which only the names matter. */
+/** A file, a folder with all that is in it, one of revisions, or one of which only the names matter. */
 export type Covered =
   | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "tree"; readonly path: string }
   | {
       readonly kind: "revisions";
       readonly path: string;
@@ -41,6 +43,9 @@ export function takeFingerprint(covered: Covered, leftOut: string): string {
   switch (kind) {
     case "file":
       addFile(digest, path);
+      break;
+    case "tree":
+      addTree(digest, path, leftOut);
       break;
     case "revisions":
       addRevisions(digest, path, covered);
@@ -90,6 +95,22 @@ function addRevisions(
       }
       addFile(digest, path);
     } else if (entry.isSymbolicLink()) addText(digest, `link ${entry.name} ${readlinkSync(path)}`);
+  }
+}
+
+/** Links are followed: what stands there is what is read. Throws ELOOP for one that leads back. */
+function addTree(digest: Digest, folder: string, leftOut: string): void {
+  for (const name of readdirSync(folder).toSorted()) {
+    const path = `${folder}/${name}`;
+    if (path === leftOut) continue;
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
+      addText(digest, `folder ${name}`);
+      addTree(digest, path, leftOut);
+      addText(digest, "end");
+    } else {
+      addText(digest, `file ${name}`);
+      if (existsSync(path)) addFile(digest, path);
+    }
   }
 }
 

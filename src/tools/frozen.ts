@@ -168,6 +168,8 @@ function describeChange({ kind, path }: Covered, before: string, now: string): s
   switch (kind) {
     case "file":
       return `${path} has changed`;
+    case "tree":
+      return `something in ${path} has been added, changed or removed`;
     case "revisions":
       return `a revision file in ${path} has been added, changed or removed`;
     case "names":

@@ -22,8 +22,8 @@ export type Launched =
       readonly program?: Program;
     };
 
-/** `value`: the option takes one, in the next word or behind `=`. */
-export type Options = Readonly<Record<string, "flag" | "value" | "refused">>;
+/** `value`: the option takes one, in the next word or behind `=`; `values`: it may be given several times. */
+export type Options = Readonly<Record<string, "flag" | "value" | "values" | "refused">>;
 
 export function flags(names: string): Options {
   return Object.fromEntries(names.split(" ").map((name) => [name, "flag" as const]));

@@ -1,11 +1,10 @@
 // What every Python that entrypoint asks begins with. Guarantees: the project is only read, also where the application writes as
 // it is loaded: no transaction writes, no file of a database comes into being.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { Failure } from "../failure.ts";
 import type { Environment } from "../runtime/environment.ts";
+import { withTemporaryFolder } from "./temporary-folder.ts";
 
 /** Where Python finds the code, and may leave its answer. */
 interface Prepared {
@@ -45,12 +44,11 @@ export async function preparePython<T>(
   ask: (prepared: Prepared) => Promise<T>,
   atStart = true,
 ): Promise<T> {
-  const folder = makeFolder();
-  try {
+  return withTemporaryFolder("python", async (folder) => {
     const constants = `HERE = ${JSON.stringify(folder)}\nAT_START = ${atStart ? "True" : "False"}`;
     writeFileSync(join(folder, "sitecustomize.py"), `${constants}\n${beginning}${code}`);
     const { PYTHONPATH: path, PGOPTIONS: options } = env;
-    return await ask({
+    return ask({
       folder,
       env: {
         ...env,
@@ -59,23 +57,6 @@ export async function preparePython<T>(
         ...(atStart ? { PGOPTIONS: options ? `${options} ${readOnly}` : readOnly } : {}),
       },
     });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** In a container whose root is read-only, shared memory is often all that can be written to. */
-function makeFolder(): string {
-  const places = [tmpdir(), "/dev/shm"];
-  for (const place of places) {
-    try {
-      return mkdtempSync(join(place, "entrypoint-python-"));
-    } catch {
-      // The next one, or none.
-    }
-  }
-  throw new Failure("cannot-tell", `cannot make a folder in ${places.join(" or ")}`, {
-    hint: "mount a tmpfs at /tmp, or name a folder that can be written to with TMPDIR",
   });
 }
 

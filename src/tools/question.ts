@@ -3,20 +3,8 @@
 
 import type { Words } from "../context.ts";
 import { captureOutput } from "../process/capture-output.ts";
+import { findErrorLine } from "../process/error-line.ts";
 import type { Place } from "./tool.ts";
-
-/** The tool could not be asked, or has not answered. */
-export class NoAnswer extends Error {
-  readonly cure: string;
-
-  constructor(
-    message: string,
-    cure = "see that the application is installed and has the variables that it reads at import",
-  ) {
-    super(message);
-    this.cure = cure;
-  }
-}
 
 /** Where it runs, and for how long it may. */
 export interface Run extends Place {
@@ -30,19 +18,11 @@ export interface Run extends Place {
 export async function runForOutput(
   words: Words,
   { env, cwd, stop, timeoutMs }: Run,
-): Promise<{ stdout: string; failure: string | null }> {
+): Promise<{ stdout: string; stderr: string; failure: string | null }> {
   const { stdout, stderr, end } = await captureOutput(words, { env, cwd, stop, timeoutMs });
-  if (end === "succeeded") return { stdout, failure: null };
+  if (end === "succeeded") return { stdout, stderr, failure: null };
   // Some tools say "FAILED: …" on standard output; Python writes on standard error.
-  const last = /^ *FAILED: (.*)/m.exec(stdout)?.[1] ?? findError(stderr);
+  const last = /^ *FAILED: (.*)/m.exec(stdout)?.[1] ?? findErrorLine(stderr) ?? "";
   const why = end === "timed-out" ? `took longer than ${Math.ceil(timeoutMs / 1000)} s` : "failed";
-  return { stdout, failure: `${words.join(" ")} ${why}${last === "" ? "" : `: ${last}`}` };
-}
-
-/** The error itself: below it SQLAlchemy prints the statement and a link. */
-function findError(stderr: string): string {
-  const lines = stderr.trim().split("\n");
-  return (
-    lines.findLast((line) => /^[\w.]*(?:Error|Exception|Exit)\b/.test(line)) ?? lines.at(-1) ?? ""
-  );
+  return { stdout, stderr, failure: `${words.join(" ")} ${why}${last === "" ? "" : `: ${last}`}` };
 }

@@ -188,8 +188,8 @@ export interface Cures {
 
 /** What is known without the tool. */
 export interface Known {
-  /** The rows of the version table, or of one that may be it; null where none could be read. */
-  readonly rows: readonly string[] | null;
+  /** The version table, or one that may be it; null where none could be read. */
+  readonly ledger: KnownLedger | null;
   readonly userTables: boolean;
 }
 

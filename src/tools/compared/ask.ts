@@ -1,9 +1,8 @@
 // Where a database stands by the tool's own list, for status, where nothing is frozen. Guarantees: no answer is not an answer.
 
 import type { Words } from "../../context.ts";
-import { Failure } from "../../failure.ts";
-import { NoAnswer } from "../question.ts";
-import type { History, Known, LedgerRecord, Place } from "../tool.ts";
+import { Failure, NoAnswer } from "../../failure.ts";
+import type { History, Known, Place } from "../tool.ts";
 import type { Frozen, Project, Row } from "./row.ts";
 
 /** The application is imported. */
@@ -22,26 +21,20 @@ export async function ask(
     readonly create: (frozen: Frozen) => History;
   },
 ): Promise<Asked> {
-  const { rows, userTables } = on.known;
+  const { ledger, userTables } = on.known;
   const noAnswer = (reason: string, cure = cures.cannotTell ?? ""): Asked => ({
     kind: "no-answer",
     reason,
     cure,
   });
-  if (rows === null) return noAnswer("the applied migrations cannot be read");
+  if (ledger === null) return noAnswer("the applied migrations cannot be read");
   try {
     const answer = await question?.ask(words, project, { ...on.place, timeoutMs });
     if (answer === undefined) return noAnswer("it cannot be asked");
     const { doubt } = answer.frozen;
     if (doubt !== null) return noAnswer(doubt);
     const history = on.create(answer.frozen);
-    const records = rows.map((id): LedgerRecord => ({
-      id,
-      state: "applied",
-      also: null,
-      checksum: null,
-    }));
-    const state = history.resolve({ kind: "known", rows, records, userTables });
+    const state = history.resolve({ ...ledger, userTables });
     if (state.state === "cannot-tell") return noAnswer(state.reason);
     return { kind: "answered", state, history };
   } catch (error) {

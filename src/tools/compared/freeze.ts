@@ -1,9 +1,9 @@
 // At image build: a tool that alone can list its migrations reports them once, and they are written down for every start to read.
 
+import { NoAnswer } from "../../failure.ts";
 import type { Context, Words } from "../../context.ts";
 import { cannotFreeze, keep, reportCreated } from "../freeze.ts";
 import { frozenPath } from "../frozen.ts";
-import { NoAnswer } from "../question.ts";
 import type { HistoryOptions } from "../tool.ts";
 import type { Answer, Project, Row } from "./row.ts";
 

@@ -229,7 +229,8 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
     older: listing.older ?? row.older,
     unknownRow: typeof unknownRow === "function" ? unknownRow(project) : unknownRow,
   };
-  const lockTable = row.lock?.lockTable(table) ?? null;
+  const { question } = row;
+  const lockTable = row.lock?.lockTable(table, project) ?? null;
   const ownTables = [table.name, ...(row.ownTables ?? [])];
   const findUserTables = (connection: Connection) =>
     hasTables(connection, {
@@ -287,7 +288,7 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
           },
         }
       : {}),
-    ...(row.sql === undefined && row.question === undefined
+    ...(row.sql === undefined && question?.loadSql === undefined
       ? {}
       : {
           // What it has printed, it knows as it renders.
@@ -310,16 +311,16 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
             }),
         }),
     list: createList(doubt, entries, matchRecords),
-    ...(row.question === undefined
+    ...(question?.askDatabase === undefined
       ? {}
       : {
           askDatabase: async (at) =>
-            (row.question as NonNullable<Row["question"]>).askDatabase(command.words, project, {
+            (question as Required<typeof question>).askDatabase(command.words, project, {
               ...at,
               timeoutMs: databaseTimeoutMs,
             }),
         }),
-    ...(row.question === undefined || source !== "files"
+    ...(question === undefined || source !== "files"
       ? {}
       : {
           // Loaded where it is wanted: no start needs it.
@@ -368,7 +369,7 @@ async function loadSql(
   project: Project,
 ): Promise<FileSql> {
   if (sql !== undefined) return (await import("./sql.ts")).createSql(sql, entries, project);
-  if (question === undefined) throw new Error("the tool prints no SQL");
+  if (question?.loadSql === undefined) throw new Error("the tool prints no SQL");
   return question.loadSql(words, project);
 }
 

@@ -49,7 +49,7 @@ export type Order = "number" | "text" | ((one: string, other: string) => number)
 export interface Project {
   readonly cwd: string;
   readonly env: Environment;
-  /** The options of the command, by their first name. */
+  /** The options of the command, by their first name; the values of a repeated one are lines. */
   readonly flags: ReadonlyMap<string, string>;
   /** The words of the command that are no options, after the verb. */
   readonly rest: readonly string[];
@@ -165,11 +165,12 @@ export interface Answer {
 interface Question {
   /** The variables that say where it looks. */
   readonly telling: RegExp;
-  /** Asks without a database. Throws NoAnswer, and Failure "not-found" or "not-executable". @param words of the migration command. */
+  /** Lists its migrations without a database. Throws NoAnswer, and Failure "not-found" or "not-executable". @param words of the migration command. */
   ask(words: Words, project: Project, run: Run): Promise<Answer>;
-  askDatabase(words: Words, project: Project, run: Run): Promise<AskedDatabase>;
+  /** Where its configuration may name the database in code. */
+  readonly askDatabase?: (words: Words, project: Project, run: Run) => Promise<AskedDatabase>;
   /** Prints the SQL of its migrations; loaded where it is wanted. */
-  loadSql(words: Words, project: Project): Promise<FileSql>;
+  readonly loadSql?: (words: Words, project: Project) => Promise<FileSql>;
 }
 
 export interface Row {
@@ -189,7 +190,10 @@ export interface Row {
   /** The tool's tables besides that of the applied migrations, by their names. */
   readonly ownTables?: readonly string[];
   /** A table of the tool's whose row keeps everybody from migrating. `held` is SQL over its columns. */
-  readonly lock?: { lockTable(table: VersionTable): VersionTable; readonly held: string };
+  readonly lock?: {
+    lockTable(table: VersionTable, project: Project): VersionTable;
+    readonly held: string;
+  };
   /** The key of the advisory lock that the tool takes itself. */
   readonly advisoryLock?: string | ((at: LockPlace) => string);
   /** It tries that lock again and again: nobody is seen to wait for it. */

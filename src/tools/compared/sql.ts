@@ -3,7 +3,8 @@
 
 import { readFileSync } from "node:fs";
 import { Failure } from "../../failure.ts";
-import { loadSqlParser, SqlSyntaxError, type SqlParser } from "../../postgres/parser.ts";
+import { SqlSyntaxError } from "../../postgres/errors.ts";
+import { loadSqlParser, type SqlParser } from "../../postgres/parser.ts";
 import { requireRegularFile } from "../../runtime/regular-file.ts";
 import { readLines, TextLines, type SourceFile, type SqlOrigin } from "../source-file.ts";
 import type { FileSql, PrintedSql, SqlGap, SqlRange } from "../tool.ts";

@@ -51,8 +51,9 @@ function readForm(form: CommandForm, { name, args }: Program): Reading | string 
     if (value === null) index += 1;
     const given = value ?? args[index];
     if (given === undefined) return `${name} misses the value of ${word}`;
-    if (flags.has(own)) return `${name} has several ${own}`;
-    flags.set(own, given);
+    const before = flags.get(own);
+    if (before !== undefined && kind !== "values") return `${name} has several ${own}`;
+    flags.set(own, before === undefined ? given : `${before}\n${given}`);
   }
   const verb = form.verb.find((each) => each.every((word, at) => words[at] === word));
   if (verb === undefined) {
@@ -77,6 +78,8 @@ function readOption({ options, aliases, anyHyphens }: CommandForm, word: string)
   }
   // `-dDIR`
   const short = aliases?.[word.slice(0, 2)];
-  if (long || short === undefined || options[short] !== "value") return null;
-  return { name: short, kind: "value" as const, value: word.slice(2).replace(/^=/, "") };
+  const shortKind = options[short ?? ""];
+  if (long || short === undefined || !(shortKind === "value" || shortKind === "values"))
+    return null;
+  return { name: short, kind: shortKind, value: word.slice(2).replace(/^=/, "") };
 }

@@ -1,5 +1,6 @@
 // The tools that cannot be had here: their projects and tables are made by hand, after their sources. What the real tool would say
 // is in the comment of each case.
+// @runs-on executable
 
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,5 +1,6 @@
 // What entrypoint says of a project, beside the real tool's own word: one suite for every tool of src/tools/compared/rows.ts
 // that can be had here.
+// @runs-on executable
 
 import { expect, test } from "vitest";
 

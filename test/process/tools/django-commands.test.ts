@@ -1,4 +1,5 @@
 // `wait`, `--dry-run` and `--on-ahead` with Django: they go by what is frozen and by the table.
+// @runs-on executable
 
 import { expect, test } from "vitest";
 

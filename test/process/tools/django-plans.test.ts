@@ -1,5 +1,6 @@
 // The comparison of what is frozen with the rows, beside the plan of Django's own executor: random histories with squashes, random
 // rows, and rows that a migration of an older state of the project has left.
+// @runs-on executable
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,6 @@
 // Django, with the project of fixtures/django: frozen without a database, then decided by the table alone, until anything has changed
 // that Django's answer came from.
+// @runs-on executable
 
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

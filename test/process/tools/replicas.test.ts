@@ -1,4 +1,5 @@
 // Several replicas at once, with tools that take no lock of their own or leave one behind.
+// @runs-on executable
 
 import { expect, test } from "vitest";
 

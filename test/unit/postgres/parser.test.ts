@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { loadSqlParser, SqlSyntaxError, type SqlToken } from "../../../src/postgres/parser.ts";
+import { SqlSyntaxError } from "../../../src/postgres/errors.ts";
+import { loadSqlParser, type SqlToken } from "../../../src/postgres/parser.ts";
 
 const parser = await loadSqlParser();
 

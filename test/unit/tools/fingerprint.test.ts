@@ -45,7 +45,11 @@ const sourceless = { kind: "revisions", sourceless: true } as const;
 
 type Case = readonly [name: string, covered: Parameters<typeof take>[0], change: () => void];
 
+const tree = { kind: "tree" } as const;
 const changing: Case[] = [
+  ["any file of a tree", tree, () => write("versions/shop/deep/x.sql", "")],
+  ["what is in a file of a tree", tree, () => write("versions/shop/c3.py", "other")],
+  ["a link of a tree to another file", tree, () => symlinkSync("a1.py", join(root, "versions/x"))],
   ["a revision that is added", flat, () => write("versions/c3.py", "")],
   ["a revision that is removed", flat, () => rmSync(join(root, "versions/b2.py"))],
   [
@@ -80,6 +84,7 @@ const indifferent: Case[] = [
   ["bytecode of a source", sourceless, () => write("versions/__pycache__/a1.cpython-313.pyc", "")],
   ["a revision in a subfolder", flat, () => write("versions/shop/d4.py", "")],
   ["other times", flat, () => utimesSync(join(root, "versions/a1.py"), 1, 1)],
+  ["the file that is left out of a tree", tree, () => write("versions/left-out", "")],
   ["the file that is left out", { kind: "names" }, () => write("versions/left-out", "")],
   ["other contents", { kind: "names" }, () => write("versions/a1.py", "")],
   ["a module", { kind: "packages" }, () => write("versions/alembic/env.py", "")],

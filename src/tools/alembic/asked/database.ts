@@ -4,10 +4,9 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Failure } from "../../../failure.ts";
+import { Failure, NoAnswer } from "../../../failure.ts";
 import type { AskedDatabase, Place } from "../../tool.ts";
 import type { AlembicCommand } from "../command.ts";
-import { NoAnswer } from "../../question.ts";
 import { runAlembic } from "./run.ts";
 
 /** Python has to be started, and the application is imported. */

@@ -2,12 +2,13 @@
 // for freeze. Guarantees: it is the graph that an upgrade works on, also where env.py sets the folders, which
 // `alembic history` does not run; where that is not certain, there is no answer.
 
+import { NoAnswer } from "../../../failure.ts";
 import { readFileSync } from "node:fs";
 import { requireRegularFile } from "../../../runtime/regular-file.ts";
 import type { AlembicCommand } from "../command.ts";
 import { readEnvironment, type Environment } from "../files/environment.ts";
 import { buildGraph, type Graph } from "../graph.ts";
-import { NoAnswer, type Run } from "../../question.ts";
+import type { Run } from "../../question.ts";
 import { requestReport, type Stage, type Report, type ReportAnswer } from "./report.ts";
 
 export interface AskedGraph {

@@ -2,12 +2,13 @@
 // `history` in place of `upgrade`; where Alembic would print the history, it writes the report. Nothing is migrated; only
 // env.py may query a database, where it is run so far.
 
+import { NoAnswer } from "../../../failure.ts";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AlembicCommand } from "../command.ts";
 import type { Revision } from "../revision.ts";
 import { watching, type Watched } from "../../watch.ts";
-import { NoAnswer, type Run } from "../../question.ts";
+import type { Run } from "../../question.ts";
 import { runAlembic } from "./run.ts";
 
 /** Paths are absolute, as Python has them. */

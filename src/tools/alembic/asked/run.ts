@@ -1,7 +1,8 @@
 // A command of Alembic's that only reads, run by the migration command's own program and options, and its output captured.
 // What goes wrong is a NoAnswer: the caller knows what to do without an answer.
 
-import { NoAnswer, runForOutput, type Run } from "../../question.ts";
+import { NoAnswer } from "../../../failure.ts";
+import { runForOutput, type Run } from "../../question.ts";
 import { wordsFor, type AlembicCommand } from "../command.ts";
 import { withPython } from "./python.ts";
 

@@ -1,14 +1,13 @@
 // Where a database stands by Alembic's own report, where the files alone leave doubt: the graph from inside its process, the
 // rows by `alembic current`. Guarantees: what is certain without Python is not asked for; no answer is not an answer.
 
-import { Failure } from "../../../failure.ts";
+import { Failure, NoAnswer } from "../../../failure.ts";
 import type { State } from "../../../state.ts";
 import type { Known, Place } from "../../tool.ts";
 import type { AlembicCommand } from "../command.ts";
 import { namingCure } from "../cures.ts";
 import { findCurrent, resolveState, withoutAncestors, type Graph } from "../graph.ts";
 import { askGraph } from "./graph.ts";
-import { NoAnswer } from "../../question.ts";
 import { runAlembic } from "./run.ts";
 
 /** Python has to be started, and env.py may connect. */
@@ -32,11 +31,12 @@ export interface Certain {
 export async function askState(
   command: AlembicCommand,
   certain: Certain,
-  known: Known,
+  seen: Known,
   place: Place,
 ): Promise<AskedState> {
   const { stop } = place;
-  const certainRows = certain.versionTable ? known.rows : null;
+  const known = seen.ledger?.rows ?? null;
+  const certainRows = certain.versionTable ? known : null;
   try {
     const [graph, shown] = await askBoth(
       stop,
@@ -54,8 +54,8 @@ export async function askState(
             ).catch(readUnknownRevision)
           : "",
     );
-    const rows = certainRows ?? chooseRows(graph, readCurrentOutput(shown), known.rows ?? []);
-    const state = resolveState(graph, command.target, rows, known.userTables);
+    const rows = certainRows ?? chooseRows(graph, readCurrentOutput(shown), known ?? []);
+    const state = resolveState(graph, command.target, rows, seen.userTables);
     if (state.state === "cannot-tell") return noAnswer(state.reason, namingCure);
     return { kind: "answered", graph, state };
   } catch (error) {

@@ -2,6 +2,7 @@
 // Guarantees: no database is needed, nothing is migrated, and nothing is written that Alembic itself has doubts about, or
 // that a start would ignore at once.
 
+import { NoAnswer } from "../../../failure.ts";
 import type { Context } from "../../../context.ts";
 import { describeCount } from "../../../log/words.ts";
 import type { Covered } from "../../fingerprint.ts";
@@ -10,7 +11,6 @@ import { frozenPath } from "../../frozen.ts";
 import type { HistoryOptions } from "../../tool.ts";
 import { askGraph, type AskedGraph } from "../asked/graph.ts";
 import type { Report } from "../asked/report.ts";
-import { NoAnswer } from "../../question.ts";
 import type { AlembicCommand } from "../command.ts";
 import { readHistory, type Commands } from "../history.ts";
 import { frozenPlace, readFrozen } from "./frozen.ts";

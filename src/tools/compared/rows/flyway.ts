@@ -7,6 +7,7 @@ import { quoteName } from "../../../postgres/names.ts";
 import { requireRegularFile } from "../../../runtime/regular-file.ts";
 import { flags, values } from "../../launchers.ts";
 import { readFirst } from "../config.ts";
+import { readJdbc } from "../jdbc.ts";
 import { listFolder } from "../folder.ts";
 import { doubt, found, type Entry, type Listing, type Project, type Row } from "../row.ts";
 
@@ -39,8 +40,10 @@ export const flyway: Row = {
       ?.split(",")
       .map((each) => each.trim());
     const folders = locations?.map((each) => /^filesystem:([^*?]+)$/.exec(each)?.[1]);
-    const schema = read("defaultSchema") ?? read("schemas")?.split(",")[0]?.trim() ?? null;
-    const url = readJdbc(read("url"), read("user"), read("password"));
+    const [url, user, password] = ["url", "user", "password"].map(read);
+    const jdbc = readJdbc({ url, user, password }, "flyway's url");
+    const schema =
+      read("defaultSchema") ?? read("schemas")?.split(",")[0]?.trim() ?? jdbc?.schema ?? null;
     return {
       folders: folders?.every((folder) => folder !== undefined)
         ? found(folders)
@@ -50,7 +53,7 @@ export const flyway: Row = {
               : `${locations.join(",")} is no plain folder`,
           ),
       table: found({ schema, name: read("table") ?? "flyway_schema_history" }),
-      configured: url === null ? null : { url, from: "flyway's url" },
+      configured: jdbc?.configured ?? null,
       doubt: findReason(project, file?.text ?? ""),
     };
   },
@@ -133,19 +136,6 @@ function findReason(project: Project, text: string): string | null {
     .map((match) => match[1] ?? "")
     .find((name) => !options.includes(name));
   return other === undefined ? null : `flyway.${other} is set`;
-}
-
-function readJdbc(url: string | undefined, user = "", password = ""): string | null {
-  if (url?.startsWith("jdbc:postgresql://") !== true || !URL.canParse(url.slice(5))) return null;
-  const parsed = new URL(url.slice(5));
-  const take = (name: string): string | null => {
-    const value = parsed.searchParams.get(name);
-    parsed.searchParams.delete(name);
-    return value;
-  };
-  parsed.username = encodeURIComponent(take("user") ?? user);
-  parsed.password = encodeURIComponent(take("password") ?? password);
-  return parsed.href;
 }
 
 function findFiles(folder: string): readonly string[] {

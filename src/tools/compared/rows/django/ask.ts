@@ -4,11 +4,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Words } from "../../../../context.ts";
-import { Failure } from "../../../../failure.ts";
+import { Failure, NoAnswer } from "../../../../failure.ts";
 import { describeCount } from "../../../../log/words.ts";
 import type { Covered } from "../../../fingerprint.ts";
 import { withPython } from "../../../python.ts";
-import { NoAnswer, runForOutput, type Run } from "../../../question.ts";
+import { runForOutput, type Run } from "../../../question.ts";
 import type { AskedDatabase } from "../../../tool.ts";
 import type { Watched } from "../../../watch.ts";
 import type { Answer, Entry, Project } from "../../row.ts";

@@ -2,12 +2,11 @@
 // print it. Guarantees: what Django cannot write as SQL is a gap; each migration is in the transaction that migrate puts around it.
 
 import type { Words } from "../../../../context.ts";
-import { Failure } from "../../../../failure.ts";
+import { Failure, NoAnswer } from "../../../../failure.ts";
 import { loadSqlParser, type SqlParser } from "../../../../postgres/parser.ts";
 import type { Step } from "../../../../postgres/steps.ts";
 import { quoteLines } from "../../../python-literals.ts";
 import { openPythonSource } from "../../../python-source.ts";
-import { NoAnswer } from "../../../question.ts";
 import type { SqlOrigin } from "../../../source-file.ts";
 import type { FileSql, Place, PrintedSql, SqlGap, SqlRange } from "../../../tool.ts";
 import { findUnprinted } from "../../../unprinted.ts";

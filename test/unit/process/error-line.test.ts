@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { collectTail, findErrorLine } from "../../../src/migrate/error-line.ts";
+import { collectTail, findErrorLine } from "../../../src/process/error-line.ts";
 
 const traceback = `INFO  [alembic.runtime.migration] Running upgrade  -> a1
 Traceback (most recent call last):
@@ -28,6 +28,12 @@ test.each([
   ["without colours", "\u001B[31mred\u001B[0m\n", "red"],
   ["of lines that only inform", "INFO  [x] a\n(Background on this error at: x)\n", null],
   ["of nothing", "", null],
+  [
+    "what stands below a colon",
+    "INFO a\nError running it: Validation Failed:\n     1 checksum\n          a::1 was: 9:0\n\nFor more, use --log-level\n",
+    "Error running it: Validation Failed: 1 checksum a::1 was: 9:0",
+  ],
+  ["a colon with nothing below", "ERROR: it failed:\nsee the log\n", "ERROR: it failed:"],
   [
     "psql's, and not what it adds",
     'psql:a.sql:1: ERROR:  column "x" does not exist\nLINE 1: select x from error\n               ^\nHINT:  Perhaps\n',

@@ -34,6 +34,16 @@ const ofLauncher =
   /^npm (?:ERR!|error)|^error Command failed with exit code|^exit status \d|^Tasks: TOP =>/;
 const longest = 500;
 
+/** What stands below a line that ends with a colon. */
+function goOn(lines: readonly string[], line: string | undefined): string {
+  const below = lines.slice(lines.findLastIndex((one) => one === line) + 1);
+  const end = below.findIndex((one) => !/^\s+\S/.test(one));
+  return below
+    .slice(0, end === -1 ? 3 : Math.min(end, 3))
+    .map((one) => one.trim())
+    .join(" ");
+}
+
 /** Null where there is no such line. */
 export function findErrorLine(errors: string): string | null {
   const lines = stripVTControlCharacters(errors).split(/\r?\n/);
@@ -48,7 +58,8 @@ export function findErrorLine(errors: string): string | null {
     own.findLast((one) => saysError.test(one)) ??
     own.at(-1) ??
     said[0];
-  const found = line?.trim() ?? "";
-  if (found === "") return null;
+  const begun = line?.trim() ?? "";
+  if (begun === "") return null;
+  const found = begun.endsWith(":") ? `${begun} ${goOn(lines, line)}`.trim() : begun;
   return found.length > longest ? `${found.slice(0, longest)}…` : found;
 }
