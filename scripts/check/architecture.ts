@@ -34,6 +34,7 @@ const toolWords: Readonly<Record<string, RegExp>> = {
   "compared/rows/graphile-migrate.ts": /graphile/gi,
   "compared/rows/knex.ts": /knex/gi,
   "compared/rows/kysely.ts": /kysely/gi,
+  "compared/rows/liquibase": /liquibase/gi,
   "compared/rows/mikro-orm.ts": /mikro-?orm/gi,
   "compared/rows/node-pg-migrate.ts": /node-?pg-?migrate/gi,
   "compared/rows/piccolo.ts": /piccolo/gi,

@@ -43,6 +43,10 @@ const commandLines: readonly CommandLine[] = [
   { programs: "sqlx sqlx-cli", changes: /^(?:run|revert|create|drop|reset|setup)$/ },
   { programs: "diesel", changes: /^(?:run|redo|revert|setup|reset|drop)$/ },
   { programs: "flyway", changes: /^(?:migrate|clean|repair|baseline|undo)$/ },
+  {
+    programs: "liquibase",
+    changes: /^(?:update|rollback|changelog-?sync|drop-?all|clear-?checksums|release-?locks|tag)/i,
+  },
   { programs: "yoyo yoyo-migrate", changes: /^(?:apply|rollback|reapply|mark|unmark|break-lock)$/ },
   { programs: "aerich", changes: /^(?:upgrade|downgrade|init-db)$/ },
   {

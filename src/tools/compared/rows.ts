@@ -13,6 +13,7 @@ import { goose } from "./rows/goose.ts";
 import { graphileMigrate } from "./rows/graphile-migrate.ts";
 import { knex } from "./rows/knex.ts";
 import { kysely } from "./rows/kysely.ts";
+import { liquibase } from "./rows/liquibase.ts";
 import { mikroOrm } from "./rows/mikro-orm.ts";
 import { nodePgMigrate } from "./rows/node-pg-migrate.ts";
 import { piccolo } from "./rows/piccolo.ts";
@@ -47,4 +48,5 @@ export const rows: readonly Row[] = [
   piccolo,
   postgresMigrations,
   django,
+  liquibase,
 ];

@@ -25,11 +25,11 @@ const head = "0005_require_word_count";
 const versions = join(blogDirectory, "migrations/versions");
 
 /** Of the project's own modules, those of which a function has run once the usual boot becomes the application. */
-const mostModules = 91;
+const mostModules = 92;
 /** What the build adds: lazy modules and stand-ins. */
 const mostBuildModules = 5;
 /** Of dist/entrypoint.js; `npm run build -- --explain` lists what they are of. */
-const mostBytes = 1058_000;
+const mostBytes = 1072_000;
 
 /** The packages of which a function has run by then. */
 const packages = [

@@ -59,6 +59,9 @@ test.for<[string, string]>([
   ["yarn graphile-migrate migrate -c .gmrc.prod", "graphile-migrate"],
   ["poetry run piccolo migrations forwards all", "piccolo"],
   ["python -m piccolo.main migrations forwards all", "piccolo"],
+  ["liquibase update --changelog-file=db/main.xml --contexts prod", "liquibase"],
+  ["/liquibase/liquibase --searchPath=db --changeLogFile=main.xml update", "liquibase"],
+  ["gosu liquibase liquibase update -Da=1 -Db=2 --labels=x", "liquibase"],
   ["flyway -url=jdbc:postgresql://db/blog -locations=filesystem:sql migrate", "flyway"],
   ["python manage.py migrate", "django"],
   ["./manage.py migrate --noinput", "django"],
@@ -115,6 +118,10 @@ test.for<[string, string]>([
   ["piccolo migrations forwards blog", "blog"],
   ["flyway -target=3 migrate", "-target"],
   ["flyway repair", "repair"],
+  ["liquibase update-count 3", "update-count"],
+  ["liquibase update --should-run=false", "--should-run"],
+  ["liquibase update --contexts=a --contexts=b", "several --contexts"],
+  ["liquibase update next", "next"],
 ])("%s is left alone: %s", async ([command, reason]) => {
   expect((await recognise(words(command))).opaque).toContain(reason);
 });

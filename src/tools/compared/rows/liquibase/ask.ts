@@ -1,0 +1,309 @@
+// What Liquibase reports of its change sets, without a database: its own database is a file here, of which it is told that all of
+// them are applied. Guarantees: nothing is migrated; the files that count are those in a folder of which a copy is enough.
+
+import { NoAnswer } from "../../../../failure.ts";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import type { Words } from "../../../../context.ts";
+import { describeCount } from "../../../../log/words.ts";
+import { findProgram } from "../../../../process/become/find-program.ts";
+import type { Covered } from "../../../fingerprint.ts";
+import { runForOutput, type Run } from "../../../question.ts";
+import { withTemporaryFolder } from "../../../temporary-folder.ts";
+import { readWords } from "../../words.ts";
+import type { Answer, Entry, Project } from "../../row.ts";
+import {
+  formatChangeSets,
+  nameOf,
+  parseChangeSets,
+  parseRefused,
+  withWrongChecksum,
+  type ChangeSet,
+} from "./change-sets.ts";
+import { command } from "./command.ts";
+import { readSettings } from "./settings.ts";
+import { findAlways, findDoubt, findVariables } from "./texts.ts";
+
+const loadingCure =
+  "make sure that the change log and all that it includes are in the image, and that the command names it: --changelog-file";
+
+/** More is read at every start. */
+const most = { files: 5_000, bytes: 2 ** 25 };
+
+/** Options of the command that decide what is in the list. */
+const kept = [
+  "classpath defaults-file license-key allow-duplicated-changeset-identifiers duplicate-file-mode file-encoding strict",
+  "secure-parsing include-system-classpath on-missing-include-changelog on-missing-sql-file preserve-schema-case",
+  "support-property-escaping",
+]
+  .join(" ")
+  .split(" ");
+const keptOfUpdate = ["contexts", "context-filter", "label-filter", "default-schema-name"];
+
+export async function ask(words: Words, project: Project, run: Run): Promise<Answer> {
+  const asked = readAsked(words, project);
+  return withTemporaryFolder("liquibase", async (folder) => {
+    const file = join(folder, "list.csv");
+    const copy = join(folder, "copy");
+    /** With the rows that are given; the ones afterwards. */
+    const call = async (verb: string, rows: readonly ChangeSet[], searchPath: string | null) => {
+      rmSync(file, { force: true });
+      if (rows.length > 0) writeFileSync(file, formatChangeSets(rows));
+      const asking = commandOf(asked, { verb, file, searchPath });
+      const { stderr, failure } = await runForOutput(asking, run);
+      const sets = existsSync(file) ? parseChangeSets(readFileSync(file, "utf8")) : [];
+      return { sets, stderr, failure };
+    };
+    const list = async (searchPath: string | null) => {
+      const { sets, failure } = await call("changelog-sync-sql", [], searchPath);
+      if (failure !== null) throw new NoAnswer(failure, loadingCure);
+      return sets;
+    };
+
+    const sets = await list(asked.searchPath);
+    const [first] = sets;
+    if (first === undefined) {
+      throw new NoAnswer("Liquibase finds no change set", loadingCure);
+    }
+    const tree = await findTree(asked, copy, async () => isSame(sets, await list(copy)));
+    const texts = tree.files.map((path) => [path, readFileSync(path, "utf8")] as const);
+    const doubt = texts.map(([path, text]) => findDoubt(path, text)).find((one) => one !== null);
+    const always = texts.map(([path, text]) => findAlways(path, text)).find((one) => one !== null);
+    const kinds =
+      always === undefined
+        ? await findKinds(sets, async (rows) => call("update-sql", rows, asked.searchPath))
+        : null;
+    return {
+      frozen: {
+        listing: { entries: sets.map((set) => toEntry(set, asked.root, kinds)) },
+        schema: null,
+        doubt: doubt ?? null,
+        always: always ?? kinds?.always ?? null,
+      },
+      covered: [tree.covered, ...asked.covered],
+      held: heldBy(texts.map(([, text]) => text)),
+      created: [],
+      summary: `${describeCount(sets.length, "change set")}, by Liquibase ${first["liquibase"] ?? ""}`,
+    };
+  });
+}
+
+interface Asked {
+  /** The program, and what launches it. */
+  readonly program: Words;
+  readonly options: readonly string[];
+  readonly ofUpdate: readonly string[];
+  /** What the command says. */
+  readonly searchPath: string | null;
+  /** The folder that it means; absolute. */
+  readonly root: string;
+  /** Within it. */
+  readonly changeLog: string;
+  readonly covered: readonly Covered[];
+}
+
+function readAsked(words: Words, project: Project): Asked {
+  const { cwd, env, flags } = project;
+  const { read, files } = readSettings(project);
+  const at = words.findIndex(
+    (word, index) =>
+      basename(word) === "liquibase" && typeof readProgram(words.slice(index + 1)) === "object",
+  );
+  const [launcher, ...rest] = words.slice(0, at + 1);
+  if (launcher === undefined) {
+    throw new NoAnswer(
+      `${words.join(" ")} does not say how Liquibase is run`,
+      "name its own command: --inspect-as 'liquibase update --changelog-file=FILE'",
+    );
+  }
+  const searchPath = read("search-path") ?? null;
+  if (searchPath?.includes(",") === true) {
+    throw new NoAnswer(`${searchPath} is more than one folder`, "name one with --search-path");
+  }
+  const root = resolve(cwd, searchPath ?? ".");
+  const changeLog = read("changelog-file");
+  if (changeLog === undefined) {
+    throw new NoAnswer("no --changelog-file names the change log", loadingCure);
+  }
+  const within = relative(root, resolve(root, changeLog));
+  if (within.startsWith("..")) {
+    throw new NoAnswer(`${changeLog} is not in ${root}`, "name its folder with --search-path");
+  }
+  const given = (names: readonly string[]) =>
+    names.flatMap((name) => {
+      const value = flags.get(`--${name}`);
+      return value === undefined ? [] : [`--${name}=${value}`];
+    });
+  const classpath = (read("classpath") ?? "").split(/[:,]/).filter((path) => path !== "");
+  const program = realpathSync(
+    resolve(cwd, findProgram(words[at] ?? "", { path: env["PATH"], cwd }).file),
+  );
+  return {
+    program: [launcher, ...rest],
+    options: given(kept),
+    ofUpdate: [
+      ...given(keptOfUpdate),
+      ...(flags.get("-D") ?? "").split("\n").flatMap((one) => (one === "" ? [] : [`-D${one}`])),
+    ],
+    searchPath,
+    root,
+    changeLog: within,
+    covered: [
+      ...[program, ...files, ...classpath].map(
+        (path) => ({ kind: "file", path: resolve(cwd, path) }) as const,
+      ),
+      ...["lib", "internal/lib"].map(
+        (name) => ({ kind: "names", path: join(dirname(program), name) }) as const,
+      ),
+    ],
+  };
+}
+
+function readProgram(args: readonly string[]) {
+  return readWords({ commands: [command] }, { kind: "program", name: "liquibase", args });
+}
+
+function commandOf(
+  { program: [program, ...rest], options, ofUpdate, changeLog }: Asked,
+  { verb, file, searchPath }: { verb: string; file: string; searchPath: string | null },
+): Words {
+  return [
+    program,
+    ...rest,
+    ...options,
+    "--show-banner=false",
+    ...(searchPath === null ? [] : [`--search-path=${searchPath}`]),
+    verb,
+    `--changelog-file=${changeLog}`,
+    `--url=offline:postgresql?outputLiquibaseSql=all&changeLogFile=${file}`,
+    ...ofUpdate,
+  ];
+}
+
+/**
+ * The smallest folder around the change log that is enough for the same list, with its files; or the change log alone.
+ * @param answers whether Liquibase lists the same with the copy alone.
+ */
+async function findTree(
+  { root, changeLog, searchPath }: Asked,
+  copy: string,
+  answers: () => Promise<boolean>,
+): Promise<{ covered: Covered; files: readonly string[] }> {
+  const folder = dirname(changeLog);
+  const candidates = folder === "." ? [changeLog] : [];
+  for (let path = folder; path !== "."; path = dirname(path)) candidates.push(path);
+  // The working directory itself has much that is not the change log's.
+  if (searchPath !== null) candidates.push(".");
+  let last: Error | null = null;
+  for (const candidate of candidates) {
+    const path = resolve(root, candidate);
+    const files = listFiles(path);
+    rmSync(copy, { recursive: true, force: true });
+    mkdirSync(dirname(join(copy, candidate)), { recursive: true });
+    cpSync(path, join(copy, candidate), { recursive: true, dereference: true });
+    try {
+      if (await answers()) {
+        const kind = candidate === changeLog ? "file" : "tree";
+        return { covered: { kind, path }, files };
+      }
+      last = null;
+    } catch (error) {
+      if (!(error instanceof NoAnswer)) throw error;
+      last = error;
+    }
+  }
+  throw new NoAnswer(
+    `the change log includes what lies outside of ${resolve(root, candidates.at(-1) ?? ".")}${last === null ? "" : ` (${last.message.replace(/^.*? failed: /s, "")})`}`,
+    "put it and all that it includes into one folder, and name that with --search-path",
+  );
+}
+
+/** All files below a path. */
+function listFiles(path: string): readonly string[] {
+  const files: string[] = [];
+  let bytes = 0;
+  const visit = (at: string): void => {
+    const found = statSync(at, { throwIfNoEntry: false });
+    if (found?.isDirectory() === true) for (const name of readdirSync(at)) visit(join(at, name));
+    if (found?.isFile() !== true) return;
+    files.push(at);
+    bytes += found.size;
+    if (files.length > most.files || bytes > most.bytes) {
+      throw new NoAnswer(
+        `${path} has more than ${most.files} files or ${most.bytes / 2 ** 20} MiB, which every start would read`,
+        "put the change log and all that it includes into a folder of its own",
+      );
+    }
+  };
+  visit(path);
+  return files;
+}
+
+function isSame(sets: readonly ChangeSet[], others: readonly ChangeSet[]): boolean {
+  const describe = (all: readonly ChangeSet[]) =>
+    all.map((set) => `${nameOf(set)} ${set["md5sum"]}`).join("\n");
+  return describe(sets) === describe(others);
+}
+
+/** What Liquibase does with a change set that is applied, by its name. */
+interface Kinds {
+  /** It runs again when its text has changed: `runOnChange`. */
+  readonly reruns: ReadonlySet<string>;
+  /** Another checksum is as good: `validCheckSum` is `ANY`. */
+  readonly unchecked: ReadonlySet<string>;
+  /** Why there is always something to run: `runAlways`. */
+  readonly always: string | null;
+}
+
+/** Tells Liquibase that all are applied, with a text that has changed since, and looks at what it would do. */
+async function findKinds(
+  sets: readonly ChangeSet[],
+  update: (
+    rows: readonly ChangeSet[],
+  ) => Promise<{ sets: readonly ChangeSet[]; stderr: string; failure: string | null }>,
+): Promise<Kinds> {
+  const changed = await update(sets.map(withWrongChecksum));
+  const refused = parseRefused(changed.stderr);
+  if (changed.failure !== null && refused.size === 0) {
+    throw new NoAnswer(changed.failure, loadingCure);
+  }
+  const others = new Set(sets.map(nameOf).filter((name) => !refused.has(name)));
+  if (others.size === 0) return { reruns: others, unchecked: others, always: null };
+  const rerun = async (rows: readonly ChangeSet[]) => {
+    const answer = await update(rows);
+    if (answer.failure !== null) throw new NoAnswer(answer.failure, loadingCure);
+    return answer.sets.filter(({ exectype }) => exectype === "RERAN").map(nameOf);
+  };
+  const reruns = await rerun(
+    sets.map((set) => (others.has(nameOf(set)) ? withWrongChecksum(set) : set)),
+  );
+  const [always] = reruns.length === 0 ? [] : await rerun(sets);
+  return {
+    reruns: new Set(reruns),
+    unchecked: new Set([...others].filter((name) => !reruns.includes(name))),
+    always: always === undefined ? null : `${always} runs at every update (runAlways)`,
+  };
+}
+
+function toEntry(set: ChangeSet, root: string, kinds: Kinds | null): Entry {
+  const name = nameOf(set);
+  const checksum = kinds?.unchecked.has(name) === true ? {} : { checksum: set["md5sum"] ?? "" };
+  const reruns = kinds?.reruns.has(name) === true ? ({ reruns: true } as const) : {};
+  return { id: name, name, path: resolve(root, set["filename"] ?? ""), ...checksum, ...reruns };
+}
+
+/** Only where values stand for names do the options of Java count, which may set some. */
+function heldBy(texts: readonly string[]): readonly string[] {
+  const names = new Set(texts.flatMap(findVariables));
+  return names.size === 0 ? [] : [...names, "JAVA_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"];
+}
