@@ -34,14 +34,12 @@ const ofLauncher =
   /^npm (?:ERR!|error)|^error Command failed with exit code|^exit status \d|^Tasks: TOP =>/;
 const longest = 500;
 
-/** What stands below a line that ends with a colon. */
+/** What stands below a line that ends with a colon: the next lines, up to an empty one. */
 function goOn(lines: readonly string[], line: string | undefined): string {
-  const below = lines.slice(lines.findLastIndex((one) => one === line) + 1);
-  const end = below.findIndex((one) => !/^\s+\S/.test(one));
-  return below
-    .slice(0, end === -1 ? 3 : Math.min(end, 3))
-    .map((one) => one.trim())
-    .join(" ");
+  const below = lines.slice(lines.lastIndexOf(line ?? "") + 1).map((one) => one.trim());
+  const next = below.slice(below.findIndex((one) => one !== ""));
+  const end = next.indexOf("");
+  return next.slice(0, end === -1 ? 3 : Math.min(end, 3)).join(" ");
 }
 
 /** Null where there is no such line. */

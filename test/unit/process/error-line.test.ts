@@ -33,7 +33,12 @@ test.each([
     "INFO a\nError running it: Validation Failed:\n     1 checksum\n          a::1 was: 9:0\n\nFor more, use --log-level\n",
     "Error running it: Validation Failed: 1 checksum a::1 was: 9:0",
   ],
-  ["a colon with nothing below", "ERROR: it failed:\nsee the log\n", "ERROR: it failed:"],
+  [
+    "what Django's checks find",
+    "SystemCheckError: System check identified some issues:\n\nERRORS:\n?: (admin.E403) No templates.\n\tHINT: add some\n\n",
+    "SystemCheckError: System check identified some issues: ERRORS: ?: (admin.E403) No templates. HINT: add some",
+  ],
+  ["a colon with nothing below", "ERROR: it failed:\n\n", "ERROR: it failed:"],
   [
     "psql's, and not what it adds",
     'psql:a.sql:1: ERROR:  column "x" does not exist\nLINE 1: select x from error\n               ^\nHINT:  Perhaps\n',

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { crc32 } from "node:zlib";
+import { crc32 } from "../../../runtime/crc32.ts";
 import { quoteName } from "../../../postgres/names.ts";
 import { requireRegularFile } from "../../../runtime/regular-file.ts";
 import { flags, values } from "../../launchers.ts";

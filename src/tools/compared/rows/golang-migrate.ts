@@ -1,7 +1,7 @@
 // golang-migrate's command line. Its table has one row, the newest version: a migration below that is never run, and the command
 // ends with 0. So what has been applied is kept in the table's comment.
 
-import { crc32 } from "node:zlib";
+import { crc32 } from "../../../runtime/crc32.ts";
 import { doubt, found, type Row } from "../row.ts";
 import { flags, values } from "../../launchers.ts";
 import { listByName } from "../folder.ts";

@@ -1,7 +1,7 @@
 // Rails, with one database. `db:prepare` does the same on a database that has been migrated once.
 
 import { resolve } from "node:path";
-import { crc32 } from "node:zlib";
+import { crc32 } from "../../../runtime/crc32.ts";
 import { flags } from "../../launchers.ts";
 import { listByName, listFolder, readText } from "../folder.ts";
 import { doubt, found, type Project, type Row } from "../row.ts";
