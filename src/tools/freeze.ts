@@ -23,7 +23,7 @@ export function keep(
   const path = frozenPath(place.cwd);
   const line = explained(
     () => seal(place, answer.frozen, answer.covered, answer.held),
-    (error) => cannotFreeze(error.message, "let the user of the build read all of the project"),
+    (error) => cannotFreeze(error.message, readingCure),
   );
   const key = "frozen lines";
   const text = `${(memo.get(key) as string | undefined) ?? ""}${line}`;
@@ -45,6 +45,9 @@ export function keep(
     "something writes to the project's files whenever Python runs",
   );
 }
+
+/** Where a file of the project cannot be read. */
+export const readingCure = "let the user of the build read all of the project";
 
 export function reportCreated(log: Context<unknown>["log"], created: readonly string[]): void {
   if (created.length === 0) return;

@@ -16,7 +16,7 @@ declare const ENTRYPOINT_VERSION: string;
 const fileName = "entrypoint.freeze.json";
 
 /** Raised with every change of what the file holds or of what a fingerprint is taken from. */
-const format = 1;
+const format = 2;
 
 /** For whom it has been frozen. */
 interface Conditions {

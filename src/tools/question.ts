@@ -2,6 +2,7 @@
 // do without an answer.
 
 import type { Words } from "../context.ts";
+import { describeWords } from "../log/words.ts";
 import { captureOutput } from "../process/capture-output.ts";
 import { findErrorLine } from "../process/error-line.ts";
 import type { Place } from "./tool.ts";
@@ -24,5 +25,9 @@ export async function runForOutput(
   // Some tools say "FAILED: …" on standard output; Python writes on standard error.
   const last = /^ *FAILED: (.*)/m.exec(stdout)?.[1] ?? findErrorLine(stderr) ?? "";
   const why = end === "timed-out" ? `took longer than ${Math.ceil(timeoutMs / 1000)} s` : "failed";
-  return { stdout, stderr, failure: `${words.join(" ")} ${why}${last === "" ? "" : `: ${last}`}` };
+  return {
+    stdout,
+    stderr,
+    failure: `${describeWords(words)} ${why}${last === "" ? "" : `: ${last}`}`,
+  };
 }

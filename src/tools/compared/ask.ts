@@ -31,7 +31,7 @@ export async function ask(
   try {
     const answer = await question?.ask(words, project, { ...on.place, timeoutMs });
     if (answer === undefined) return noAnswer("it cannot be asked");
-    const { doubt } = answer.frozen;
+    const doubt = answer.frozen.doubt ?? answer.frozen.tableDoubt;
     if (doubt !== null) return noAnswer(doubt);
     const history = on.create(answer.frozen);
     const state = history.resolve({ ...ledger, userTables });
@@ -40,6 +40,7 @@ export async function ask(
   } catch (error) {
     on.place.stop.throwIfAborted();
     if (error instanceof NoAnswer) return noAnswer(error.message, error.cure);
+    if (error instanceof Error && "syscall" in error) return noAnswer(error.message);
     if (error instanceof Failure) return noAnswer(error.message, error.hint);
     throw error;
   }

@@ -2,7 +2,7 @@
 
 import { NoAnswer } from "../../failure.ts";
 import type { Context, Words } from "../../context.ts";
-import { cannotFreeze, keep, reportCreated } from "../freeze.ts";
+import { cannotFreeze, keep, readingCure, reportCreated } from "../freeze.ts";
 import { frozenPath } from "../frozen.ts";
 import type { HistoryOptions } from "../tool.ts";
 import type { Answer, Project, Row } from "./row.ts";
@@ -29,7 +29,7 @@ export async function freeze(
       `The migrations depend on these variables, and the file holds only while they have the same values at start: ${held.join(", ")}`,
     );
   }
-  const reason = frozen.always ?? frozen.doubt;
+  const reason = frozen.always ?? frozen.doubt ?? frozen.tableDoubt;
   if (reason !== null) {
     log.warn(
       { event: "cannot-tell", reason },
@@ -48,8 +48,9 @@ export async function freeze(
       });
     } catch (error) {
       signals.stop.throwIfAborted();
-      if (!(error instanceof NoAnswer)) throw error;
-      throw cannotFreeze(error.message, error.cure);
+      if (error instanceof NoAnswer) throw cannotFreeze(error.message, error.cure);
+      if (!(error instanceof Error && "syscall" in error)) throw error;
+      throw cannotFreeze(error.message, readingCure);
     }
   }
 }

@@ -138,7 +138,10 @@ function readHistory(
         ? doubt.reason
         : named
           ? null
-          : (place.doubt ?? (versionTable === null ? holds?.doubt : null) ?? null),
+          : (place.doubt ??
+            (versionTable === null ? holds?.tableDoubt : null) ??
+            holds?.doubt ??
+            null),
     source: holds === null ? "files" : "frozen",
     ignored: frozen.kind === "ignored" ? { path: frozen.path, reason: frozen.reason } : null,
     always: holds?.always ?? null,

@@ -145,6 +145,9 @@ export interface Frozen {
   readonly listing: Listing;
   /** The schema of the table, where the tool's own sessions have another search path. */
   readonly schema: string | null;
+  /** Why it is not known where the table is; whoever names it knows. */
+  readonly tableDoubt: string | null;
+  /** Why the comparison may not be the tool's own. */
   readonly doubt: string | null;
   /** Why the command runs at every start. */
   readonly always: string | null;

@@ -74,6 +74,7 @@ export async function ask(words: Words, flags: Project["flags"], run: Run): Prom
     frozen: {
       listing: { entries },
       ...readSearchPath(options),
+      doubt: null,
       always: whyAlways(receivers, unmigrated),
     },
     covered: listCovered(report),
@@ -100,13 +101,13 @@ function whyAlways(receivers: readonly string[], unmigrated: readonly string[]):
 }
 
 /** The schema of the table, where the database's options set the search path. */
-function readSearchPath(options: string): { schema: string | null; doubt: string | null } {
+function readSearchPath(options: string): { schema: string | null; tableDoubt: string | null } {
   const path = /search_path\s*=\s*(\S+)/.exec(options.replaceAll("\\ ", ""))?.[1];
-  if (path === undefined) return { schema: null, doubt: null };
-  if (/^[a-z_][a-z0-9_]*$/.test(path)) return { schema: path, doubt: null };
+  if (path === undefined) return { schema: null, tableDoubt: null };
+  if (/^[a-z_][a-z0-9_]*$/.test(path)) return { schema: path, tableDoubt: null };
   return {
     schema: null,
-    doubt: `DATABASES sets the search path to ${path}: name the table with --version-table`,
+    tableDoubt: `DATABASES sets the search path to ${path}: name the table with --version-table`,
   };
 }
 

@@ -87,6 +87,7 @@ export async function ask(words: Words, project: Project, run: Run): Promise<Ans
       frozen: {
         listing: { entries: sets.map((set) => toEntry(set, asked.root, kinds)) },
         schema: null,
+        tableDoubt: null,
         doubt: doubt ?? null,
         always: always ?? kinds?.always ?? null,
       },
