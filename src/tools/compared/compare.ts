@@ -67,8 +67,10 @@ export function match(
   };
 }
 
-function isEdited({ id, checksum }: Entry, rows: readonly LedgerRecord[]): boolean {
-  return checksum !== undefined && rows.some((row) => row.id === id && row.checksum !== checksum);
+function isEdited({ id, checksum, accepts }: Entry, rows: readonly LedgerRecord[]): boolean {
+  const isOther = (kept: string | null) =>
+    kept !== checksum && (kept === null || accepts?.includes(kept) !== true);
+  return checksum !== undefined && rows.some((row) => row.id === id && isOther(row.checksum));
 }
 
 /** What replaces others stands for them where none of them is applied; else they are run, and it is recorded with them. */

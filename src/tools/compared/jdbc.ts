@@ -29,7 +29,9 @@ export function readJdbc(
   };
   parsed.username = encodeURIComponent(take("user") ?? user);
   parsed.password = encodeURIComponent(take("password") ?? password);
-  const schema = take("currentSchema")?.split(",")[0]?.trim() ?? null;
+  const options = take("options") ?? "";
+  const path = take("currentSchema") ?? /\bsearch_path=([^\s\\]+)/.exec(options)?.[1];
+  const schema = path?.split(",")[0]?.trim() ?? null;
   // The others are the driver's own.
   const others = [...parsed.searchParams.keys()].filter(
     (name) => !/^ssl(?:mode|rootcert)?$/.test(name),

@@ -34,6 +34,8 @@ export interface Entry {
   readonly also?: string;
   /** Of the file, where the table keeps one. */
   readonly checksum?: string;
+  /** Other checksums that are as good. */
+  readonly accepts?: readonly string[];
   /** The tool runs it again once the checksum is another one. */
   readonly reruns?: true;
   /** Which line of migrations it belongs to, where there are several: each has a newest one. */

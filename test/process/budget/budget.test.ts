@@ -29,7 +29,7 @@ const mostModules = 92;
 /** What the build adds: lazy modules and stand-ins. */
 const mostBuildModules = 5;
 /** Of dist/entrypoint.js; `npm run build -- --explain` lists what they are of. */
-const mostBytes = 1072_000;
+const mostBytes = 1074_000;
 
 /** The packages of which a function has run by then. */
 const packages = [

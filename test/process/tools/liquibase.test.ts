@@ -1,7 +1,8 @@
 // Liquibase, which lists its change sets as the image is built: what is frozen, against the table that the real one writes.
 // @runs-on executable
+// @takes long
 
-import { readFileSync } from "node:fs";
+import { readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -10,6 +11,7 @@ import { connectClient, createTestDatabase } from "../harness/postgres.ts";
 import { changeLog, changeSet, createProject, liquibaseIsMissing } from "./harness/liquibase.ts";
 
 const command = "liquibase update --changelog-file=db/main.xml --contexts=prod";
+const oldSum = `9:${"a".repeat(32)}`;
 const posts = changeSet("posts", "create table posts (id int)");
 const files = {
   "db/main.xml": changeLog(
@@ -20,19 +22,21 @@ const files = {
     `<include file="db/more.sql"/>`,
     changeSet("view", "create or replace view v as select 1 as one", 'runOnChange="true"'),
     changeSet("any", "<validCheckSum>ANY</validCheckSum><sql>select 1</sql>"),
+    changeSet("old", `<validCheckSum>${oldSum}</validCheckSum><sql>select 3</sql>`),
     changeSet("kept", `<comment>a, "quoted"\ncomment</comment><sql>select 2</sql>`),
   ),
   "db/more.sql":
     "--liquibase formatted sql\n--changeset bob:1::2\ncreate table comments (id int);\n",
 };
-const [postsName, moreName, viewName, anyName, keptName] = [
+const [postsName, moreName, viewName, anyName, oldName, keptName] = [
   "db/main.xml::posts::ann",
   "db/more.sql::1::2::bob",
   "db/main.xml::view::ann",
   "db/main.xml::any::ann",
+  "db/main.xml::old::ann",
   "db/main.xml::kept::ann",
 ];
-const all = [postsName, moreName, viewName, anyName, keptName];
+const all = [postsName, moreName, viewName, anyName, oldName, keptName];
 
 describe.skipIf(liquibaseIsMissing)("Liquibase", () => {
   test("from an empty database to an edited change set", async () => {
@@ -50,7 +54,7 @@ describe.skipIf(liquibaseIsMissing)("Liquibase", () => {
     };
 
     const frozen = await project.run(command, "freeze");
-    expect(frozen.stdout, frozen.stderr).toMatch(/: 5 change sets, by Liquibase 4\.28/);
+    expect(frozen.stdout, frozen.stderr).toMatch(/: 6 change sets, by Liquibase 4\.28/);
     expect(frozen.stderr).not.toContain("Every start will still run");
     expect(await status()).toMatchObject({ state: "behind", pending: all });
     const first = await project.run(command, "migrate");
@@ -72,6 +76,13 @@ describe.skipIf(liquibaseIsMissing)("Liquibase", () => {
       [setTo(wrong, "view"), { state: "behind", pending: [viewName] }],
       [setTo(wrong, "any"), { state: "current" }],
       [setTo(wrong, "posts"), edited],
+      [setTo(`md5sum = '${oldSum}'`, "old"), { state: "current" }],
+      [setTo(`md5sum = '${oldSum}'`, "posts"), edited],
+      // Of a change set that ran again, the last row counts.
+      [
+        `${setTo(wrong, "view")}; create temp table later as select * from kept where id = 'view'; update later set orderexecuted = 99, exectype = 'MARK_RAN'; insert into databasechangelog table later`,
+        { state: "current" },
+      ],
       // clear-checksums: the next update writes them again.
       [setTo("md5sum = null", "posts"), edited],
       [setTo("filename = 'classpath:' || filename", "posts"), { state: "current" }],
@@ -102,6 +113,10 @@ describe.skipIf(liquibaseIsMissing)("Liquibase", () => {
     const broken = await project.run(command, "migrate");
     expect(broken.code, broken.stderr).toBe(87);
     expect(broken.stderr).toContain("liquibase release-locks");
+    // The time may be that of another zone.
+    const holder = await connectClient(`${url}?application_name=PostgreSQL%20JDBC%20Driver`);
+    expect(await status()).toMatchObject({ state: "behind" });
+    await holder.end();
     // Liquibase itself waits for a younger one.
     await lock("4 minutes");
     expect(await status()).toMatchObject({ state: "behind" });
@@ -144,6 +159,7 @@ describe.skipIf(liquibaseIsMissing)("Liquibase", () => {
       },
       url,
     );
+    symlinkSync("nowhere", join(project.cwd, "app/db/sql/.#posts.sql"));
     const own = "nice -n 1 liquibase --logLevel=warning update -Done=1 -Dtwo=posts";
     const frozen = await project.run(own, "freeze");
     expect(frozen.code, frozen.stderr).toBe(0);
@@ -170,6 +186,19 @@ describe.skipIf(liquibaseIsMissing)("Liquibase", () => {
         "other/x.sql": "--liquibase formatted sql\n--changeset a:1\nselect 1;\n",
       },
       /--search-path.*the change log includes what lies outside of \S+\/db \(Unexpected error .*other\/x\.sql was not found/,
+    ],
+    [
+      "a change log that would include what freeze writes",
+      {
+        "liquibase.properties": "searchPath: .\n",
+        "db/main.xml": changeLog(`<includeAll path="." endsWithFilter=".json" maxDepth="1"/>`),
+        "a.json": JSON.stringify({
+          databaseChangeLog: [
+            { changeSet: { id: "1", author: "ann", changes: [{ sql: { sql: "select 1" } }] } },
+          ],
+        }),
+      },
+      /the change log includes what lies outside of .*entrypoint\.freeze\.json/,
     ],
     ["a change log without a change set", { "db/main.xml": changeLog() }, /finds no change set/],
     [

@@ -12,11 +12,12 @@ export const liquibase: Row = {
   name: "Liquibase",
   commands: [command],
   locate(project) {
-    const { table, jdbc } = readSettings(project);
+    const { table, jdbc, javaOptions } = readSettings(project);
     return {
       folders: doubt(unfrozen),
       table: found(table),
       configured: jdbc?.configured ?? null,
+      doubt: javaOptions,
     };
   },
   list: () => doubt(unfrozen),
@@ -31,13 +32,15 @@ export const liquibase: Row = {
   ledger: {
     // As it compares them itself.
     id: String.raw`regexp_replace(replace(filename, '\', '/'), '^(classpath:)?/?(\./)*', '') || '::' || id || '::' || author`,
-    checksum: "md5sum",
+    // A change set that runs again may get a row of its own.
+    checksum:
+      "first_value(md5sum) over (partition by filename, id, author order by orderexecuted desc)",
   },
   ownTables: ["databasechangeloglock"],
   lock: {
     lockTable: ({ schema }, project) => ({ schema, name: readSettings(project).lockTable }),
-    // It waits as long for one that works.
-    held: "locked and lockgranted < localtimestamp - interval '5 minutes'",
+    // It waits as long for one that works. The time is that of its holder's time zone: a session of Java's may be the holder.
+    held: "locked and lockgranted < localtimestamp - interval '5 minutes' and not exists (select from pg_stat_activity where datname = current_database() and application_name = 'PostgreSQL JDBC Driver')",
   },
   // Change sets follow each other as the change log has them.
   order: () => 0,

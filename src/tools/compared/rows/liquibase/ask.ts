@@ -3,7 +3,7 @@
 
 import { NoAnswer } from "../../../../failure.ts";
 import {
-  cpSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -18,6 +18,7 @@ import type { Words } from "../../../../context.ts";
 import { describeCount } from "../../../../log/words.ts";
 import { findProgram } from "../../../../process/become/find-program.ts";
 import type { Covered } from "../../../fingerprint.ts";
+import { frozenPath } from "../../../frozen.ts";
 import { runForOutput, type Run } from "../../../question.ts";
 import { withTemporaryFolder } from "../../../temporary-folder.ts";
 import { readWords } from "../../words.ts";
@@ -26,13 +27,13 @@ import {
   formatChangeSets,
   nameOf,
   parseChangeSets,
-  parseRefused,
+  findRefused,
   withWrongChecksum,
   type ChangeSet,
 } from "./change-sets.ts";
 import { command } from "./command.ts";
-import { readSettings } from "./settings.ts";
-import { findAlways, findDoubt, findVariables } from "./texts.ts";
+import { javaVariables, readSettings } from "./settings.ts";
+import { findAlways, findDoubt, findValidChecksums, findVariables } from "./texts.ts";
 
 const loadingCure =
   "make sure that the change log and all that it includes are in the image, and that the command names it: --changelog-file";
@@ -60,7 +61,9 @@ export async function ask(words: Words, project: Project, run: Run): Promise<Ans
       rmSync(file, { force: true });
       if (rows.length > 0) writeFileSync(file, formatChangeSets(rows));
       const asking = commandOf(asked, { verb, file, searchPath });
-      const { stderr, failure } = await runForOutput(asking, run);
+      // Names that are not ASCII come back as they are.
+      const env = { ...run.env, LC_ALL: "C.UTF-8" };
+      const { stderr, failure } = await runForOutput(asking, { ...run, env });
       const sets = existsSync(file) ? parseChangeSets(readFileSync(file, "utf8")) : [];
       return { sets, stderr, failure };
     };
@@ -75,13 +78,18 @@ export async function ask(words: Words, project: Project, run: Run): Promise<Ans
     if (first === undefined) {
       throw new NoAnswer("Liquibase finds no change set", loadingCure);
     }
-    const tree = await findTree(asked, copy, async () => isSame(sets, await list(copy)));
+    const places = { copy, frozenFile: frozenPath(project.cwd) };
+    const tree = await findTree(asked, places, async () => isSame(sets, await list(copy)));
     const texts = tree.files.map((path) => [path, readFileSync(path, "utf8")] as const);
     const doubt = texts.map(([path, text]) => findDoubt(path, text)).find((one) => one !== null);
     const always = texts.map(([path, text]) => findAlways(path, text)).find((one) => one !== null);
     const kinds =
       always === undefined
-        ? await findKinds(sets, async (rows) => call("update-sql", rows, asked.searchPath))
+        ? await findKinds(
+            sets,
+            texts.flatMap(([, text]) => findValidChecksums(text)),
+            async (rows) => call("update-sql", rows, asked.searchPath),
+          )
         : null;
     return {
       frozen: {
@@ -108,14 +116,19 @@ interface Asked {
   readonly searchPath: string | null;
   /** The folder that it means; absolute. */
   readonly root: string;
-  /** Within it. */
+  /** As the command has it. */
+  readonly given: string;
+  /** Within the folder. */
   readonly changeLog: string;
   readonly covered: readonly Covered[];
 }
 
 function readAsked(words: Words, project: Project): Asked {
   const { cwd, env, flags } = project;
-  const { read, files } = readSettings(project);
+  const { read, files, javaOptions } = readSettings(project);
+  if (javaOptions !== null) {
+    throw new NoAnswer(javaOptions, "set them as LIQUIBASE_… or as words of the command");
+  }
   const at = words.findIndex(
     (word, index) =>
       basename(word) === "liquibase" && typeof readProgram(words.slice(index + 1)) === "object",
@@ -125,6 +138,12 @@ function readAsked(words: Words, project: Project): Asked {
     throw new NoAnswer(
       `${words.join(" ")} does not say how Liquibase is run`,
       "name its own command: --inspect-as 'liquibase update --changelog-file=FILE'",
+    );
+  }
+  if (/^warn$/i.test(read("on-missing-include-changelog") ?? "")) {
+    throw new NoAnswer(
+      "--on-missing-include-changelog=WARN lets the change log include what is added later",
+      "leave entrypoint freeze out: the command runs at every start, under the lock",
     );
   }
   const searchPath = read("search-path") ?? null;
@@ -140,9 +159,9 @@ function readAsked(words: Words, project: Project): Asked {
   if (within.startsWith("..")) {
     throw new NoAnswer(`${changeLog} is not in ${root}`, "name its folder with --search-path");
   }
-  const given = (names: readonly string[]) =>
+  const given = (names: readonly string[], from: (name: string) => string | undefined) =>
     names.flatMap((name) => {
-      const value = flags.get(`--${name}`);
+      const value = from(name);
       return value === undefined ? [] : [`--${name}=${value}`];
     });
   const classpath = (read("classpath") ?? "").split(/[:,]/).filter((path) => path !== "");
@@ -151,13 +170,15 @@ function readAsked(words: Words, project: Project): Asked {
   );
   return {
     program: [launcher, ...rest],
-    options: given(kept),
+    options: given(kept, (name) => flags.get(`--${name}`)),
     ofUpdate: [
-      ...given(keptOfUpdate),
+      // Variables may be for `update` alone.
+      ...given(keptOfUpdate, read),
       ...(flags.get("-D") ?? "").split("\n").flatMap((one) => (one === "" ? [] : [`-D${one}`])),
     ],
     searchPath,
     root,
+    given: changeLog,
     changeLog: within,
     covered: [
       ...[program, ...files, ...classpath].map(
@@ -175,7 +196,7 @@ function readProgram(args: readonly string[]) {
 }
 
 function commandOf(
-  { program: [program, ...rest], options, ofUpdate, changeLog }: Asked,
+  { program: [program, ...rest], options, ofUpdate, given, changeLog, searchPath: own }: Asked,
   { verb, file, searchPath }: { verb: string; file: string; searchPath: string | null },
 ): Words {
   return [
@@ -185,7 +206,7 @@ function commandOf(
     "--show-banner=false",
     ...(searchPath === null ? [] : [`--search-path=${searchPath}`]),
     verb,
-    `--changelog-file=${changeLog}`,
+    `--changelog-file=${searchPath === own ? given : changeLog}`,
     `--url=offline:postgresql?outputLiquibaseSql=all&changeLogFile=${file}`,
     ...ofUpdate,
   ];
@@ -197,7 +218,7 @@ function commandOf(
  */
 async function findTree(
   { root, changeLog, searchPath }: Asked,
-  copy: string,
+  { copy, frozenFile }: { copy: string; frozenFile: string },
   answers: () => Promise<boolean>,
 ): Promise<{ covered: Covered; files: readonly string[] }> {
   const folder = dirname(changeLog);
@@ -210,8 +231,14 @@ async function findTree(
     const path = resolve(root, candidate);
     const files = listFiles(path);
     rmSync(copy, { recursive: true, force: true });
-    mkdirSync(dirname(join(copy, candidate)), { recursive: true });
-    cpSync(path, join(copy, candidate), { recursive: true, dereference: true });
+    const copyTo = (from: string) => {
+      const to = join(copy, relative(root, from));
+      mkdirSync(dirname(to), { recursive: true });
+      return to;
+    };
+    for (const file of files) copyFileSync(file, copyTo(file));
+    // A change log may include all that is beside it.
+    if (frozenFile.startsWith(`${path}/`)) writeFileSync(copyTo(frozenFile), "{}");
     try {
       if (await answers()) {
         const kind = candidate === changeLog ? "file" : "tree";
@@ -262,6 +289,8 @@ interface Kinds {
   readonly reruns: ReadonlySet<string>;
   /** Another checksum is as good: `validCheckSum` is `ANY`. */
   readonly unchecked: ReadonlySet<string>;
+  /** What else is as good as its checksum, by its name: other values of `validCheckSum`. */
+  readonly accepted: ReadonlyMap<string, readonly string[]>;
   /** Why there is always something to run: `runAlways`. */
   readonly always: string | null;
 }
@@ -269,20 +298,32 @@ interface Kinds {
 /** Tells Liquibase that all are applied, with a text that has changed since, and looks at what it would do. */
 async function findKinds(
   sets: readonly ChangeSet[],
+  checksums: readonly string[],
   update: (
     rows: readonly ChangeSet[],
   ) => Promise<{ sets: readonly ChangeSet[]; stderr: string; failure: string | null }>,
 ): Promise<Kinds> {
-  const changed = await update(sets.map(withWrongChecksum));
-  const refused = parseRefused(changed.stderr);
-  if (changed.failure !== null && refused.size === 0) {
-    throw new NoAnswer(changed.failure, loadingCure);
+  const refuse = async (rows: readonly ChangeSet[]) => {
+    const { stderr, failure } = await update(rows);
+    const refused = findRefused(rows, stderr);
+    if (failure !== null && refused.size === 0) throw notUnderstood(failure);
+    return refused;
+  };
+  const refused = await refuse(sets.map(withWrongChecksum));
+  const accepted = new Map<string, string[]>();
+  for (const md5sum of new Set(checksums)) {
+    const still = await refuse(
+      sets.map((set) => (refused.has(nameOf(set)) ? { ...set, md5sum } : set)),
+    );
+    for (const name of refused) {
+      if (!still.has(name)) accepted.set(name, [...(accepted.get(name) ?? []), md5sum]);
+    }
   }
   const others = new Set(sets.map(nameOf).filter((name) => !refused.has(name)));
-  if (others.size === 0) return { reruns: others, unchecked: others, always: null };
+  if (others.size === 0) return { reruns: others, unchecked: others, accepted, always: null };
   const rerun = async (rows: readonly ChangeSet[]) => {
     const answer = await update(rows);
-    if (answer.failure !== null) throw new NoAnswer(answer.failure, loadingCure);
+    if (answer.failure !== null) throw notUnderstood(answer.failure);
     return answer.sets.filter(({ exectype }) => exectype === "RERAN").map(nameOf);
   };
   const reruns = await rerun(
@@ -292,19 +333,35 @@ async function findKinds(
   return {
     reruns: new Set(reruns),
     unchecked: new Set([...others].filter((name) => !reruns.includes(name))),
+    accepted,
     always: always === undefined ? null : `${always} runs at every update (runAlways)`,
   };
+}
+
+function notUnderstood(failure: string): NoAnswer {
+  return new NoAnswer(
+    `cannot tell what Liquibase does once the text of a change set has changed: ${failure}`,
+    "leave entrypoint freeze out: the command runs at every start, under the lock",
+  );
 }
 
 function toEntry(set: ChangeSet, root: string, kinds: Kinds | null): Entry {
   const name = nameOf(set);
   const checksum = kinds?.unchecked.has(name) === true ? {} : { checksum: set["md5sum"] ?? "" };
+  const accepts = kinds?.accepted.get(name);
   const reruns = kinds?.reruns.has(name) === true ? ({ reruns: true } as const) : {};
-  return { id: name, name, path: resolve(root, set["filename"] ?? ""), ...checksum, ...reruns };
+  return {
+    id: name,
+    name,
+    path: resolve(root, set["filename"] ?? ""),
+    ...checksum,
+    ...(accepts === undefined ? {} : { accepts }),
+    ...reruns,
+  };
 }
 
 /** Only where values stand for names do the options of Java count, which may set some. */
 function heldBy(texts: readonly string[]): readonly string[] {
   const names = new Set(texts.flatMap(findVariables));
-  return names.size === 0 ? [] : [...names, "JAVA_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"];
+  return names.size === 0 ? [] : [...names, ...javaVariables];
 }

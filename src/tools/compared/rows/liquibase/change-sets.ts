@@ -41,12 +41,12 @@ export function withWrongChecksum(set: ChangeSet): ChangeSet {
   return { ...set, md5sum: (set["md5sum"] ?? "").replaceAll(/(?<=:.*)[0-9a-f]/g, "0") };
 }
 
-/** Those that a changed text makes Liquibase refuse, by their names. @param errors what it has printed of them. */
-export function parseRefused(errors: string): ReadonlySet<string> {
+/** Those of the rows that Liquibase refuses for their checksums, by their names. @param errors what it has printed. */
+export function findRefused(rows: readonly ChangeSet[], errors: string): ReadonlySet<string> {
   return new Set(
-    [...errors.matchAll(/^\s*(.+?) was: \S+ but is now: /gm)].map(([, name = ""]) =>
-      normalizePath(name),
-    ),
+    rows
+      .filter((row) => errors.includes(`${nameOf(row)} was: ${row["md5sum"]} but is now: `))
+      .map(nameOf),
   );
 }
 

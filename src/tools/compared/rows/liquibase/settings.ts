@@ -11,16 +11,18 @@ interface Settings {
   readonly jdbc: ReturnType<typeof readJdbc>;
   /** Where an option's value comes from, whatever its form: `changelog-file`. */
   readonly read: (option: string) => string | undefined;
+  /** Why the settings are not all that count; null where they are. */
+  readonly javaOptions: string | null;
   /** The files of properties, which need not be there. */
   readonly files: readonly string[];
 }
 
 export function readSettings(project: Project): Settings {
   const { flags, env } = project;
-  const variables = new Map(
+  const variables = readNames(
     Object.entries(env).flatMap(([name, value]) =>
       name.startsWith("LIQUIBASE_") && value
-        ? [[plain(name.replace(/^LIQUIBASE_(?:COMMAND_(?:UPDATE_)?)?/, "")), value] as const]
+        ? [[name.replace(/^LIQUIBASE_(?:COMMAND_)?/, ""), value] as const]
         : [],
     ),
   );
@@ -38,17 +40,28 @@ export function readSettings(project: Project): Settings {
     { url: read("url"), user: read("username"), password: read("password") },
     "Liquibase's url",
   );
-  const schema = read("liquibase-schema-name") ?? read("default-schema-name") ?? jdbc?.schema;
+  const schema =
+    read("liquibase-schema-name") ?? read("default-schema-name") ?? jdbc?.schema ?? null;
   return {
     table: {
-      schema: schema ?? null,
+      schema:
+        schema === null || read("preserve-schema-case") === "true" ? schema : asStored(schema),
       name: asStored(read("database-changelog-table-name") ?? "databasechangelog"),
     },
     lockTable: asStored(read("database-changelog-lock-table-name") ?? "databasechangeloglock"),
     jdbc,
+    javaOptions: findJavaOptions(env),
     read,
     files,
   };
+}
+
+/** Variables with options of Java's. */
+export const javaVariables = ["JAVA_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"];
+
+function findJavaOptions(env: Project["env"]): string | null {
+  const name = javaVariables.find((one) => /-Dliquibase\./i.test(env[one] ?? ""));
+  return name === undefined ? null : `${name} sets options of Liquibase (-Dliquibase.…)`;
 }
 
 /** One in capitals is written without quotes. */
@@ -62,12 +75,27 @@ function plain(name: string): string {
 }
 
 function parseProperties(text: string): ReadonlyMap<string, string> {
-  return new Map(
+  return readNames(
     [...text.matchAll(/^[ \t]*([\w.-]+)[ \t]*[=: \t][ \t]*(.*?)[ \t\r]*$/gm)].map(
-      ([, name = "", value = ""]) => [
-        plain(name.replace(/^liquibase\.(?:command\.(?:update\.)?)?/i, "")),
-        value.replaceAll(/\\(.)/g, "$1"),
-      ],
+      ([, name = "", value = ""]) =>
+        [
+          name.replace(/^liquibase\.(?:command\.)?/i, ""),
+          value.replaceAll(/\\(.)/g, "$1"),
+        ] as const,
+    ),
+  );
+}
+
+/** What is for `update` alone beats what is for all commands. */
+function readNames(
+  entries: readonly (readonly [name: string, value: string])[],
+): ReadonlyMap<string, string> {
+  const own = /^update[._]/i;
+  return new Map(
+    [false, true].flatMap((isOwn) =>
+      entries
+        .filter(([name]) => own.test(name) === isOwn)
+        .map(([name, value]) => [plain(name.replace(own, "")), value] as const),
     ),
   );
 }

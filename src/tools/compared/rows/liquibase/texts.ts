@@ -4,24 +4,38 @@
 const leavesNoRow =
   /\bon(?:Fail|Error)["']?\s*[:=]\s*["']?(?:CONTINUE|\$\{)|\bfailOnError["']?\s*[:=]\s*["']?(?:false|\$\{)/i;
 
+/** What another database, such as none, gives another value, and the text another checksum. */
+const ofDatabase = /\$\{\s*database\.[^{}]*\}/i;
+
 /** Of the change log itself, in XML, YAML or JSON, and not of a change set. */
-const ofChangeLog = /<preConditions\b|^\s*-\s+["']?preConditions\b|\{\s*"preConditions"/im;
+const ofChangeLog = /<(?:[\w.-]+:)?preConditions\b|(?:^\s*-|[[{])\s*["']?preConditions\b/im;
 
-const changeSet = /<changeSet\b[^]*?<\/changeSet>/gi;
+const changeSet = /<((?:[\w.-]+:)?changeSet)\b[^]*?<\/\1>/gi;
 
-/** Why a success may leave something pending; null where it may not. */
+/** A file or folder that may be added later. */
+const mayBeMissing = /\berrorIfMissing(?:OrEmpty)?["']?\s*[:=]\s*["']?(?:false|\$\{)/i;
+
+/** Why the rows may not say what is pending; null where they do. */
 export function findDoubt(path: string, text: string): string | null {
-  const found = leavesNoRow.exec(text)?.[0];
-  return found === undefined
+  const left = leavesNoRow.exec(text)?.[0];
+  if (left !== undefined) {
+    return `a change set of ${path} may be left out and keep no row (${left.replaceAll(/["'\s]/g, "")})`;
+  }
+  const value = ofDatabase.exec(text)?.[0];
+  return value === undefined
     ? null
-    : `a change set of ${path} may be left out and keep no row (${found.replaceAll(/["'\s]/g, "")})`;
+    : `the checksums of ${path} depend on the database that Liquibase is connected to (${value})`;
 }
 
-/** Why Liquibase does something at every update. */
+/** Why Liquibase has to look at every update. */
 export function findAlways(path: string, text: string): string | null {
-  return ofChangeLog.test(text.replaceAll(changeSet, ""))
-    ? `${path} has preconditions of the whole change log, which Liquibase tests at every update`
-    : null;
+  if (ofChangeLog.test(text.replaceAll(changeSet, ""))) {
+    return `${path} has preconditions of the whole change log, which Liquibase tests at every update`;
+  }
+  const missing = mayBeMissing.exec(text)?.[0];
+  return missing === undefined
+    ? null
+    : `${path} includes what may be added later (${missing.replaceAll(/["'\s]/g, "")})`;
 }
 
 /** The variables that `${…}` takes before all else, in any case. */
@@ -31,4 +45,11 @@ export function findVariables(text: string): readonly string[] {
     name.toUpperCase(),
     name.toLowerCase(),
   ]);
+}
+
+/** The checksums that a `validCheckSum` names, of whichever change set. */
+export function findValidChecksums(text: string): readonly string[] {
+  return [...text.matchAll(/validCheckSums?\b[^]{0,40}?(\d+:[0-9a-f]{32})\b/gi)].map(
+    ([, sum = ""]) => sum,
+  );
 }

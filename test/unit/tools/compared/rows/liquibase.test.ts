@@ -10,13 +10,14 @@ import {
   formatChangeSets,
   nameOf,
   parseChangeSets,
-  parseRefused,
+  findRefused,
   withWrongChecksum,
 } from "../../../../../src/tools/compared/rows/liquibase/change-sets.ts";
 import { readSettings } from "../../../../../src/tools/compared/rows/liquibase/settings.ts";
 import {
   findAlways,
   findDoubt,
+  findValidChecksums,
   findVariables,
 } from "../../../../../src/tools/compared/rows/liquibase/texts.ts";
 
@@ -39,13 +40,20 @@ test("a list of another form is an error that says so", () => {
 });
 
 test("what Liquibase would refuse", () => {
-  const errors = `ERROR: Validation Failed:
-     2 changesets check sum
-          db/a.xml::1::ann was: 9:00 but is now: 9:0a
-          ./db/b.sql::was: 2::bob was: 9:00 but is now: 9:0b
+  const ids = ["1", "was: 2", "new\nline", "not said"];
+  const rows = parseChangeSets(
+    `${header}${ids.map((id) => `"${id}","ann","./db/a.xml","2","EXECUTED","9:00",""\n`).join("")}`,
+  );
+  const said = ids.slice(0, 3).map((id) => `    db/a.xml::${id}::ann was: 9:00 but is now: 9:0a\n`);
+  expect([...findRefused(rows, `ERROR: Validation Failed:\n${said.join("")}\nFor more`)]).toEqual(
+    ids.slice(0, 3).map((id) => `db/a.xml::${id}::ann`),
+  );
+});
 
-For more information`;
-  expect([...parseRefused(errors)]).toEqual(["db/a.xml::1::ann", "db/b.sql::was: 2::bob"]);
+test("the values of validCheckSum", () => {
+  const [one, two] = [`8:${"0".repeat(32)}`, `9:${"a".repeat(32)}`];
+  const text = `<validCheckSum>${one}</validCheckSum> <validCheckSum>ANY</validCheckSum>\n- validCheckSum: "${two}"\n"validCheckSum": ["${one}"]\n--validCheckSum: ${two}\n`;
+  expect(findValidChecksums(text)).toEqual([one, two, one, two]);
 });
 
 test.each([
@@ -55,7 +63,8 @@ test.each([
   ["--preconditions onFail:CONTINUE onError:HALT", "onFail:CONTINUE"],
   ['<changeSet id="1" failOnError="false">', "failOnError=false"],
   ['<preConditions onFail="${what}">', "onFail=${"],
-])("%s may leave no row", (text, said) => {
+  ["create table ${database.defaultSchemaName}.t ()", "${database.defaultSchemaName}"],
+])("%s may leave no row, or another checksum", (text, said) => {
   expect(findDoubt("x", text)).toContain(`(${said})`);
 });
 
@@ -74,6 +83,12 @@ test.each<[text: string, always: boolean]>([
   ['{"databaseChangeLog": [{"preConditions": []}]}', true],
   ['{"databaseChangeLog": [{"changeSet": {"id": 1, "preConditions": []}}]}', false],
   ["--changeset a:1\n--preconditions onFail:HALT\n", false],
+  ["<l:databaseChangeLog><l:preConditions/></l:databaseChangeLog>", true],
+  ["<l:changeSet><l:preConditions/></l:changeSet>", false],
+  ["databaseChangeLog: [{preConditions: [{dbms: x}]}]", true],
+  ['<includeAll path="x" errorIfMissingOrEmpty="false"/>', true],
+  ["- include:\n    errorIfMissing: false\n", true],
+  ['<include errorIfMissing="true"/>', false],
 ])("%j", (text, always) => {
   expect(findAlways("x", text) !== null).toBe(always);
 });
@@ -107,6 +122,12 @@ test("the command beats a variable, that the properties, and the local ones the 
   expect(jdbc?.configured.url).toBe("postgresql://ann:x@db/blog");
   const own = { ...project, env: { ...env, LIQUIBASE_COMMAND_UPDATE_CHANGELOG_FILE: "own.xml" } };
   expect(readSettings(own).read("changelog-file")).toBe("own.xml");
+  const both = { LIQUIBASE_COMMAND_UPDATE_CONTEXTS: "a", LIQUIBASE_COMMAND_CONTEXTS: "b" };
+  expect(readSettings({ ...project, env: both }).read("contexts")).toBe("a");
+  const capitals = { ...env, LIQUIBASE_LIQUIBASE_SCHEMA_NAME: "APP" };
+  expect(readSettings({ ...project, env: capitals }).table.schema).toBe("app");
+  const java = { ...env, JAVA_OPTS: "-Xmx1g -Dliquibase.command.contexts=prod" };
+  expect(readSettings({ ...project, env: java }).javaOptions).toContain("JAVA_OPTS");
 });
 
 test.each([
@@ -116,6 +137,11 @@ test.each([
     null,
   ],
   ["jdbc:postgresql://db:5433/blog?currentSchema=app,public", "postgresql://db:5433/blog", "app"],
+  [
+    "jdbc:postgresql://db/blog?options=-c%20search_path=app%20-c%20x=y",
+    "postgresql://db/blog",
+    "app",
+  ],
   ["jdbc:mysql://db/blog", null, null],
   ["jdbc:postgresql:blog", null, null],
   ["offline:postgresql", null, null],
