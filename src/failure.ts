@@ -82,7 +82,7 @@ export class Stopped extends Error {
   }
 }
 
-/** The tool could not be asked, or has not answered. */
+/** The migration tool could not be asked, or has not answered. Every start loads this file: so the class exists once. */
 export class NoAnswer extends Error {
   readonly cure: string;
 

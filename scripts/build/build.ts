@@ -148,14 +148,12 @@ function inputsOf(all: readonly Metafile[]) {
 /** Throws where an error of ours is in two texts: one of the one is no instance of the other. */
 function refuseTwice(all: readonly Metafile[]): void {
   const paths = inputsOf(all).map(([path]) => path);
-  const twice = new Set(paths.filter((path, index) => paths.indexOf(path) !== index));
-  for (const path of twice) {
-    if (
-      !path.startsWith("src/") ||
-      !/^(?:export )?class \w+ extends \w+ \{/m.test(readFileSync(join(root, path), "utf8"))
-    )
-      continue;
-    throw new Error(`the error in ${path} would exist twice: import it where every start does`);
+  const twice = paths.filter((path, index) => paths.indexOf(path) !== index);
+  const hasError = (path: string) =>
+    /^(?:export )?class \w+ extends \w+ \{/m.test(readFileSync(join(root, path), "utf8"));
+  const found = twice.find((path) => path.startsWith("src/") && hasError(path));
+  if (found !== undefined) {
+    throw new Error(`the error in ${found} would exist twice: import it where every start does`);
   }
 }
 

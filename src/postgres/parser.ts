@@ -1,8 +1,8 @@
 // PostgreSQL's own parser, version 18, as WebAssembly. It takes some 30 ms to start, so only the commands that read SQL
 // load it. It counts bytes or characters; here positions are indices of the string that was given.
 
-import { SqlSyntaxError } from "./errors.ts";
 import type { Node } from "libpg-query";
+import { SqlSyntaxError } from "./errors.ts";
 
 /** One statement of a script. */
 interface ParsedStatement {

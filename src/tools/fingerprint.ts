@@ -103,13 +103,14 @@ function addTree(digest: Digest, folder: string, leftOut: string): void {
   for (const name of readdirSync(folder).toSorted()) {
     const path = `${folder}/${name}`;
     if (path === leftOut) continue;
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found?.isDirectory() === true) {
       addText(digest, `folder ${name}`);
       addTree(digest, path, leftOut);
       addText(digest, "end");
     } else {
       addText(digest, `file ${name}`);
-      if (existsSync(path)) addFile(digest, path);
+      if (found !== undefined) addFile(digest, path);
     }
   }
 }

@@ -67,10 +67,10 @@ export function match(
   };
 }
 
-function isEdited({ id, checksum, accepts }: Entry, rows: readonly LedgerRecord[]): boolean {
-  const isOther = (kept: string | null) =>
-    kept !== checksum && (kept === null || accepts?.includes(kept) !== true);
-  return checksum !== undefined && rows.some((row) => row.id === id && isOther(row.checksum));
+function isEdited({ id, checksum, accepts = [] }: Entry, rows: readonly LedgerRecord[]): boolean {
+  if (checksum === undefined) return false;
+  const good: readonly (string | null)[] = [checksum, ...accepts];
+  return rows.some((row) => row.id === id && !good.includes(row.checksum));
 }
 
 /** What replaces others stands for them where none of them is applied; else they are run, and it is recorded with them. */

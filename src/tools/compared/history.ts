@@ -232,8 +232,8 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
     older: listing.older ?? row.older,
     unknownRow: typeof unknownRow === "function" ? unknownRow(project) : unknownRow,
   };
-  const { question } = row;
-  const lockTable = row.lock?.lockTable(table, project) ?? null;
+  const { lock: ownLock, question } = row;
+  const askDatabase = question?.askDatabase;
   const ownTables = [table.name, ...(row.ownTables ?? [])];
   const findUserTables = (connection: Connection) =>
     hasTables(connection, {
@@ -259,8 +259,8 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
       const rows = [...applied.map(({ name }) => name), ...unknown];
       // A lock keeps nobody from finding nothing to do.
       const lock =
-        lockTable !== null && pending.length > 0 && (await isHeld(connection, row, lockTable))
-          ? lockTable.name
+        ownLock !== undefined && pending.length > 0
+          ? await findHeld(connection, ownLock.lockTable(table, project), ownLock.held)
           : null;
       const userTables = records.length === 0 && (await findUserTables(connection));
       return { kind: "known", rows, userTables, records, lock };
@@ -314,14 +314,11 @@ function createHistory(row: Row, command: MigrationCommand, facts: Facts): Histo
             }),
         }),
     list: createList(doubt, entries, matchRecords),
-    ...(question?.askDatabase === undefined
+    ...(askDatabase === undefined
       ? {}
       : {
           askDatabase: async (at) =>
-            (question as Required<typeof question>).askDatabase(command.words, project, {
-              ...at,
-              timeoutMs: databaseTimeoutMs,
-            }),
+            askDatabase(command.words, project, { ...at, timeoutMs: databaseTimeoutMs }),
         }),
     ...(question === undefined || source !== "files"
       ? {}
@@ -392,10 +389,14 @@ async function readRecords(
   return answer.kind === "known" ? { kind: "known", records: [...answer.rows] } : answer;
 }
 
-async function isHeld(connection: Connection, row: Row, table: VersionTable): Promise<boolean> {
-  const held = row.lock?.held ?? "false";
+/** The name of the tool's table of locks, where one is held; null where none is. */
+async function findHeld(
+  connection: Connection,
+  table: VersionTable,
+  held: string,
+): Promise<string | null> {
   const answer = await readTable<{ held: boolean }>(connection, table, `(${held}) as held`);
-  return answer.kind === "known" && answer.rows.some((each) => each.held);
+  return answer.kind === "known" && answer.rows.some((each) => each.held) ? table.name : null;
 }
 
 function createList(

@@ -2,8 +2,8 @@
 // for freeze. Guarantees: it is the graph that an upgrade works on, also where env.py sets the folders, which
 // `alembic history` does not run; where that is not certain, there is no answer.
 
-import { NoAnswer } from "../../../failure.ts";
 import { readFileSync } from "node:fs";
+import { NoAnswer } from "../../../failure.ts";
 import { requireRegularFile } from "../../../runtime/regular-file.ts";
 import type { AlembicCommand } from "../command.ts";
 import { readEnvironment, type Environment } from "../files/environment.ts";

@@ -2,9 +2,9 @@
 // `history` in place of `upgrade`; where Alembic would print the history, it writes the report. Nothing is migrated; only
 // env.py may query a database, where it is run so far.
 
-import { NoAnswer } from "../../../failure.ts";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { NoAnswer } from "../../../failure.ts";
 import type { AlembicCommand } from "../command.ts";
 import type { Revision } from "../revision.ts";
 import { watching, type Watched } from "../../watch.ts";

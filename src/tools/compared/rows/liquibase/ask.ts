@@ -1,7 +1,6 @@
 // What Liquibase reports of its change sets, without a database: its own database is a file here, of which it is told that all of
 // them are applied. Guarantees: nothing is migrated; the files that count are those in a folder of which a copy is enough.
 
-import { NoAnswer } from "../../../../failure.ts";
 import {
   copyFileSync,
   existsSync,
@@ -14,6 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
+import { NoAnswer } from "../../../../failure.ts";
 import type { Words } from "../../../../context.ts";
 import { describeCount } from "../../../../log/words.ts";
 import { findProgram } from "../../../../process/become/find-program.ts";
@@ -24,10 +24,10 @@ import { withTemporaryFolder } from "../../../temporary-folder.ts";
 import { readWords } from "../../words.ts";
 import type { Answer, Entry, Project } from "../../row.ts";
 import {
+  findRefused,
   formatChangeSets,
   nameOf,
   parseChangeSets,
-  findRefused,
   withWrongChecksum,
   type ChangeSet,
 } from "./change-sets.ts";
@@ -81,10 +81,11 @@ export async function ask(words: Words, project: Project, run: Run): Promise<Ans
     const places = { copy, frozenFile: frozenPath(project.cwd) };
     const tree = await findTree(asked, places, async () => isSame(sets, await list(copy)));
     const texts = tree.files.map((path) => [path, readFileSync(path, "utf8")] as const);
-    const doubt = texts.map(([path, text]) => findDoubt(path, text)).find((one) => one !== null);
-    const always = texts.map(([path, text]) => findAlways(path, text)).find((one) => one !== null);
+    const findFirst = (find: (path: string, text: string) => string | null) =>
+      texts.map(([path, text]) => find(path, text)).find((one) => one !== null) ?? null;
+    const always = findFirst(findAlways);
     const kinds =
-      always === undefined
+      always === null
         ? await findKinds(
             sets,
             texts.flatMap(([, text]) => findValidChecksums(text)),
@@ -96,7 +97,7 @@ export async function ask(words: Words, project: Project, run: Run): Promise<Ans
         listing: { entries: sets.map((set) => toEntry(set, asked.root, kinds)) },
         schema: null,
         tableDoubt: null,
-        doubt: doubt ?? null,
+        doubt: findFirst(findDoubt),
         always: always ?? kinds?.always ?? null,
       },
       covered: [tree.covered, ...asked.covered],
