@@ -6,7 +6,7 @@
 import { createHmac, pbkdf2Sync } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer, Socket, type AddressInfo, type Server } from "node:net";
 import { join } from "node:path";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import { queryObjects } from "node:v8";
@@ -30,11 +30,13 @@ const rehearsed: readonly [words: readonly string[], code: number | null][] = [
 
 /** @throws where a command ends otherwise than it should. */
 export async function rehearse(run: typeof execute): Promise<void> {
-  const cwd = "project";
+  // The same address, and below the same folder, in each build: a string that has been in V8's table of strings, as the keys
+  // of a Set are, may have changed the order of others.
+  const cwd = "/proc/self/cwd/project";
   writeProject(cwd);
   const server = await listen();
   const { port } = server.address() as AddressInfo;
-  const env = { DATABASE_URL: `postgresql+psycopg://blog:${password}@127.0.0.1:${port}/blog` };
+  const env = { DATABASE_URL: `postgresql+psycopg://blog:${password}@127.0.0.1:5432/blog` };
   const stop = new AbortController().signal;
   const signals = { stop, subscribe: () => () => undefined, release: () => undefined };
   // Else it stays in pg's buffers.
@@ -45,7 +47,17 @@ export async function rehearse(run: typeof execute): Promise<void> {
   const crypto = process.getBuiltinModule("node:crypto");
   const { randomBytes } = crypto;
   crypto.randomBytes = (size: number) => Buffer.alloc(size);
-  const passTimeouts = replaceTimeouts();
+  const sockets: { connect: (this: Socket, port: number, host: string) => Socket } =
+    Socket.prototype;
+  const { connect } = sockets;
+  sockets.connect = function () {
+    return connect.call(this, port, "127.0.0.1");
+  };
+  // Else it finds the folder's own name.
+  const { realpathSync } = process.getBuiltinModule("node:fs");
+  const { native } = realpathSync;
+  realpathSync.native = Object.assign((path: string) => path, native);
+  const resumeTimeLimits = suspendTimeLimits();
   for (const [words, expected] of rehearsed) {
     const parsed = parseArguments(words);
     if (parsed.kind === "print") throw new Error(parsed.text);
@@ -58,29 +70,37 @@ export async function rehearse(run: typeof execute): Promise<void> {
   findProgram("sh", { path: "/bin", cwd });
   os.hostname = hostname;
   crypto.randomBytes = randomBytes;
+  sockets.connect = connect;
+  realpathSync.native = native;
   forgetSecrets();
   server.close();
   await once(server, "close");
-  passTimeouts();
+  resumeTimeLimits();
   await forget();
-  hide(port);
 }
 
 /**
- * Puts signals that no timer aborts in the place of those with a time limit: nothing else stops their timers, and one in the
- * snapshot never would run out, and would block all later ones. How far a slow machine has come when one runs out would be in
- * the snapshot, too.
- * @returns what aborts them all.
+ * Lets no time limit run out, on a machine that is slow or stopped: how far the rehearsal had come would be in the snapshot. A
+ * timer waits for as long as one can, since Node keeps when the first of all runs out, that of a cleared one too. A signal gets
+ * no timer: nothing would clear it, and one in the snapshot never would run out, and would block all later ones.
+ * @returns what restores both, and aborts the signals.
  */
-function replaceTimeouts(): () => void {
+function suspendTimeLimits(): () => void {
+  const timers = { setTimeout: globalThis.setTimeout, setInterval: globalThis.setInterval };
+  const longestMs = 2 ** 31 - 1;
   const timeout = Object.getOwnPropertyDescriptor(AbortSignal, "timeout") ?? {};
   const controllers: AbortController[] = [];
+  Object.assign(globalThis, {
+    setTimeout: (act: () => void) => timers.setTimeout(act, longestMs),
+    setInterval: (act: () => void) => timers.setInterval(act, longestMs),
+  });
   AbortSignal.timeout = () => {
     const controller = new AbortController();
     controllers.push(controller);
     return controller.signal;
   };
   return () => {
+    Object.assign(globalThis, timers);
     Object.defineProperty(AbortSignal, "timeout", timeout);
     for (const controller of controllers.splice(0)) controller.abort();
   };
@@ -97,15 +117,6 @@ async function forget(): Promise<void> {
   }
   // Node keeps when the next timer runs out until one does.
   await setTimeout(1);
-}
-
-/** Writes zeros over the port where the pool of buffers has a line of the log with it. Buffers that modules keep are in the pool too. */
-function hide(port: number): void {
-  const pool = Buffer.from(Buffer.allocUnsafe(1).buffer);
-  const text = `:${port}/`;
-  for (let at = pool.indexOf(text); at !== -1; at = pool.indexOf(text, at)) {
-    pool.fill("0", at + 1, at + text.length - 1);
-  }
 }
 
 /** A server without TLS that requests a password as PostgreSQL does, and answers the queries of `run` and `status`. */
