@@ -8,7 +8,7 @@ import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, Socket, type AddressInfo, type Server } from "node:net";
 import { join } from "node:path";
-import { setImmediate, setTimeout } from "node:timers/promises";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { queryObjects } from "node:v8";
 
 import type { execute } from "../../src/commands/commands.ts";
@@ -16,6 +16,7 @@ import { forgetSecrets } from "../../src/log/mask.ts";
 import { findProgram } from "../../src/process/become/find-program.ts";
 import { parseArguments } from "../../src/settings/cli.ts";
 import { readSettings } from "../../src/settings/reading.ts";
+import { replace } from "./replace.ts";
 
 const password = "secret";
 /** The revision of the database. */
@@ -39,25 +40,26 @@ export async function rehearse(run: typeof execute): Promise<void> {
   const env = { DATABASE_URL: `postgresql+psycopg://blog:${password}@127.0.0.1:5432/blog` };
   const stop = new AbortController().signal;
   const signals = { stop, subscribe: () => () => undefined, release: () => undefined };
-  // Else it stays in pg's buffers.
-  const os = process.getBuiltinModule("node:os");
-  const { hostname } = os;
-  os.hostname = () => "rehearsal";
-  // The same exchange in each build: its parts stay in the pool that small buffers are cut from.
-  const crypto = process.getBuiltinModule("node:crypto");
-  const { randomBytes } = crypto;
-  crypto.randomBytes = (size: number) => Buffer.alloc(size);
-  const sockets: { connect: (this: Socket, port: number, host: string) => Socket } =
-    Socket.prototype;
-  const { connect } = sockets;
-  sockets.connect = function () {
-    return connect.call(this, port, "127.0.0.1");
-  };
-  // Else it finds the folder's own name.
-  const { realpathSync } = process.getBuiltinModule("node:fs");
-  const { native } = realpathSync;
-  realpathSync.native = Object.assign((path: string) => path, native);
-  const resumeTimeLimits = suspendTimeLimits();
+  const connect = Reflect.get(Socket.prototype, "connect") as (
+    port: number,
+    host: string,
+  ) => Socket;
+  const replaced = [
+    // Else it stays in pg's buffers.
+    replace(process.getBuiltinModule("node:os"), { hostname: () => "rehearsal" }),
+    // The same exchange in each build: its parts stay in the pool that small buffers are cut from.
+    replace(process.getBuiltinModule("node:crypto"), {
+      randomBytes: (size: number) => Buffer.alloc(size),
+    }),
+    replace(Socket.prototype, {
+      connect(this: Socket) {
+        return connect.call(this, port, "127.0.0.1");
+      },
+    }),
+    // Else it finds the folder's own name.
+    replace(process.getBuiltinModule("node:fs").realpathSync, { native: (path: string) => path }),
+    suspendTimeLimits(),
+  ];
   for (const [words, expected] of rehearsed) {
     const parsed = parseArguments(words);
     if (parsed.kind === "print") throw new Error(parsed.text);
@@ -68,14 +70,10 @@ export async function rehearse(run: typeof execute): Promise<void> {
     if (code !== expected) throw new Error(`${words.join(" ")} ends with ${code}`);
   }
   findProgram("sh", { path: "/bin", cwd });
-  os.hostname = hostname;
-  crypto.randomBytes = randomBytes;
-  sockets.connect = connect;
-  realpathSync.native = native;
   forgetSecrets();
   server.close();
   await once(server, "close");
-  resumeTimeLimits();
+  for (const putBack of replaced) putBack();
   await forget();
 }
 
@@ -86,22 +84,24 @@ export async function rehearse(run: typeof execute): Promise<void> {
  * @returns what restores both, and aborts the signals.
  */
 function suspendTimeLimits(): () => void {
-  const timers = { setTimeout: globalThis.setTimeout, setInterval: globalThis.setInterval };
+  const { setTimeout, setInterval } = globalThis;
   const longestMs = 2 ** 31 - 1;
-  const timeout = Object.getOwnPropertyDescriptor(AbortSignal, "timeout") ?? {};
   const controllers: AbortController[] = [];
-  Object.assign(globalThis, {
-    setTimeout: (act: () => void) => timers.setTimeout(act, longestMs),
-    setInterval: (act: () => void) => timers.setInterval(act, longestMs),
-  });
-  AbortSignal.timeout = () => {
-    const controller = new AbortController();
-    controllers.push(controller);
-    return controller.signal;
-  };
+  const replaced = [
+    replace(globalThis, {
+      setTimeout: (act: () => void) => setTimeout(act, longestMs),
+      setInterval: (act: () => void) => setInterval(act, longestMs),
+    }),
+    replace(AbortSignal, {
+      timeout: () => {
+        const controller = new AbortController();
+        controllers.push(controller);
+        return controller.signal;
+      },
+    }),
+  ];
   return () => {
-    Object.assign(globalThis, timers);
-    Object.defineProperty(AbortSignal, "timeout", timeout);
+    for (const putBack of replaced) putBack();
     for (const controller of controllers.splice(0)) controller.abort();
   };
 }
@@ -116,7 +116,7 @@ async function forget(): Promise<void> {
     await setImmediate();
   }
   // Node keeps when the next timer runs out until one does.
-  await setTimeout(1);
+  await sleep(1);
 }
 
 /** A server without TLS that requests a password as PostgreSQL does, and answers the queries of `run` and `status`. */
